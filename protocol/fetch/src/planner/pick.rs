@@ -1,0 +1,274 @@
+//! What to ask next, of whom, and how much at once.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::{Planner, Request, Slot, State};
+use crate::peer::{Holds, Peer, PeerIx};
+use crate::step::{Asked, RequestId, Step};
+
+/// Chunks looked at one by one before a search over all groups: peers that hold most of a model
+/// are served by the first.
+const SCAN: usize = 1_024;
+
+/// A peer this many times slower than the average is not asked for what somebody waits for.
+const TOO_SLOW_TO_HURRY: f64 = 4.0;
+
+/// How often the tail is looked at again while an idle peer could help.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Planner {
+    /// Says what to do now. Call it until it says `Wait`, `Done` or `Stuck`, and after every event.
+    pub fn next(&mut self, now: Duration) -> Step {
+        if self.steps.is_empty() {
+            self.lift_bans(now);
+            self.give_up_stalled(now);
+            self.plan(now);
+        }
+        while let Some(step) = self.steps.pop_front() {
+            match step {
+                // Over before it was said.
+                Step::Request { id, .. } if !self.requests.contains_key(&id) => {}
+                step => return step,
+            }
+        }
+        if self.present.is_full() { Step::Done } else { self.rest(now) }
+    }
+
+    fn lift_bans(&mut self, now: Duration) {
+        for peer in self.peers.values_mut() {
+            if peer.banned_until.is_some_and(|until| until <= now) {
+                peer.banned_until = None;
+                peer.strikes = 0;
+            }
+        }
+    }
+
+    /// Makes one request, if there is one to make.
+    fn plan(&mut self, now: Duration) {
+        if self.present.is_full() || !self.steps.is_empty() {
+            return;
+        }
+        self.forget_met_demands();
+        let share = self.share(now);
+        let average = self.average_rate();
+        for ix in self.by_merit(now) {
+            if self.in_flight >= self.config.max_in_flight {
+                return;
+            }
+            let room = self.room(ix, share);
+            if room == 0 {
+                continue;
+            }
+            if !self.demands.is_empty() {
+                self.steal_demanded(ix, average, now);
+            }
+            let groups = self.pick(ix, room, average);
+            if !groups.is_empty() {
+                self.ask(ix, groups, now);
+                return;
+            }
+            if self.peers[&ix].in_flight == 0 && self.help(ix, room, average, now) {
+                return;
+            }
+        }
+    }
+
+    /// What to say when there is nothing to do.
+    fn rest(&self, now: Duration) -> Step {
+        let n_groups = self.geometry.n_groups();
+        let share = self.share(now);
+        let mut until: Option<Duration> = None;
+        let mut wake = |at: Duration| until = Some(until.map_or(at, |until| until.min(at)));
+        for (&ix, peer) in &self.peers {
+            let stalls_at = peer.alive_at + self.config.stall;
+            if peer.in_flight > 0 && stalls_at > now {
+                wake(stalls_at);
+            }
+            if !peer.is_eligible(now) {
+                continue;
+            }
+            let useful =
+                self.in_flight > 0 || self.missing.first(&peer.holds, 0..n_groups).is_some();
+            if peer.retry_at > now && useful {
+                wake(peer.retry_at);
+            }
+            let has_room = self.in_flight < self.config.max_in_flight && self.room(ix, share) > 0;
+            if peer.retry_at <= now && self.in_flight > 0 && has_room {
+                wake(now + LOOK_AGAIN);
+            }
+        }
+        if self.in_flight > 0 {
+            wake(now + self.config.stall);
+        }
+        until.map_or(Step::Stuck, |until| Step::Wait { until })
+    }
+
+    fn forget_met_demands(&mut self) {
+        let Self { demands, missing, owners, .. } = self;
+        demands.retain(|range| {
+            missing.first(&Holds::All, range.clone()).is_some()
+                || owners.range(range.clone()).next().is_some()
+        });
+    }
+
+    /// The peers that may be asked now, those to ask first first: the new, of whom nothing is known
+    /// yet and little is asked, then the fast.
+    fn by_merit(&self, now: Duration) -> Vec<PeerIx> {
+        let ready = self.peers.iter().filter(|(_, peer)| peer.is_ready(now));
+        let mut peers: Vec<_> = ready
+            .map(|(&ix, peer)| {
+                let rate = peer.rate.known().unwrap_or(0.0) as u64;
+                ((peer.relayed, peer.snubbed, peer.proven, Reverse(rate)), ix)
+            })
+            .collect();
+        peers.sort_unstable();
+        peers.into_iter().map(|(_, ix)| ix).collect()
+    }
+
+    /// The most that each peer may have in flight so that all who can use it have their share.
+    fn share(&self, now: Duration) -> u32 {
+        let busy = |peer: &&Peer| {
+            peer.is_ready(now) && (peer.in_flight > 0 || peer.starved != Some(self.epoch))
+        };
+        let windows: Vec<u32> =
+            self.peers.values().filter(busy).map(|peer| peer.window(&self.config)).collect();
+        let fits = |share: u32| {
+            windows.iter().map(|window| window.min(&share)).sum::<u32>()
+                <= self.config.max_in_flight
+        };
+        (1..=self.config.max_per_peer).rev().find(|&share| fits(share)).unwrap_or(1)
+    }
+
+    /// Groups that may be asked of a peer in one more request.
+    fn room(&self, ix: PeerIx, share: u32) -> u32 {
+        let peer = &self.peers[&ix];
+        let window = peer.window(&self.config).min(share);
+        let depth = Peer::depth(window, &self.config);
+        if peer.requests.len() as u32 >= depth {
+            return 0;
+        }
+        let size = window.div_ceil(depth).min(self.config.max_request);
+        let left = self.config.max_in_flight.saturating_sub(self.in_flight);
+        window.saturating_sub(peer.in_flight).min(size).min(left)
+    }
+
+    /// The mean rate of the peers that have proven themselves.
+    fn average_rate(&self) -> Option<f64> {
+        let here = self.peers.values().filter(|peer| peer.here && peer.proven);
+        let (n, sum) = here
+            .filter_map(|peer| peer.rate.known())
+            .fold((0, 0.0), |(n, sum), rate| (n + 1, sum + rate));
+        (n > 0).then(|| sum / f64::from(n))
+    }
+
+    /// Whether a peer is asked for what somebody waits for. If no peer has proven itself, all are.
+    fn may_hurry(peer: &Peer, average: Option<f64>) -> bool {
+        let Some(average) = average else { return true };
+        let fast = peer.rate.known().is_some_and(|rate| rate * TOO_SLOW_TO_HURRY >= average);
+        peer.proven && !peer.snubbed && fast
+    }
+
+    /// Takes up to `room` missing groups that a peer has, the most wanted first.
+    pub(super) fn pick(&mut self, ix: PeerIx, room: u32, average: Option<f64>) -> Vec<u32> {
+        let peer = &self.peers[&ix];
+        if peer.starved == Some(self.epoch) {
+            return Vec::new();
+        }
+        let hurry = Self::may_hurry(peer, average);
+        let mut groups: Vec<u32> = Vec::new();
+        let mut n_ranges = 0;
+        while (groups.len() as u32) < room && n_ranges < self.config.max_ranges {
+            let Some((first, end)) = self.choose(ix, hurry) else { break };
+            let mut group = first;
+            while group < end && (groups.len() as u32) < room && self.is_for(ix, group) {
+                self.missing.take(group);
+                groups.push(group);
+                group += 1;
+            }
+            n_ranges += 1;
+        }
+        if groups.is_empty()
+            && let Some(peer) = self.peers.get_mut(&ix)
+        {
+            peer.starved = Some(self.epoch);
+        }
+        groups
+    }
+
+    fn is_for(&self, ix: PeerIx, group: u32) -> bool {
+        self.missing.contains(group) && self.peers[&ix].has(group)
+    }
+
+    /// The group to ask of a peer next, and where the run that it begins must end.
+    fn choose(&mut self, ix: PeerIx, hurry: bool) -> Option<(u32, u32)> {
+        let n_groups = self.geometry.n_groups();
+        let random = self.n_picks < self.config.random_picks;
+        let lot =
+            if random { self.dice.below(self.geometry.chunks().len().max(1) as u32) } else { 0 };
+        let held = &self.peers[&ix].holds;
+        let chunks = self.geometry.chunks();
+        let end_of = |group: u32| chunks[self.geometry.chunk_of(group)].groups().end;
+
+        if hurry {
+            for range in self.demands.ranges() {
+                if let Some(first) = self.missing.first(held, range.clone()) {
+                    return Some((first, range.end.min(end_of(first))));
+                }
+            }
+        }
+        // Chance in the chunks is chance in the groups too; tests do without both.
+        let scatter = self.config.random_picks > 0;
+        let in_chunk = |chunk: usize| {
+            let groups = chunks[chunk].groups();
+            let begin = groups.start + if scatter { self.missing.begin(chunk) } else { 0 };
+            self.missing
+                .first(held, begin..groups.end)
+                .or_else(|| self.missing.first(held, groups.start..begin))
+        };
+        let first = if random {
+            let start = chunks.get(lot as usize)?.first_group;
+            in_chunk(lot as usize)
+                .or_else(|| self.missing.first(held, start..n_groups))
+                .or_else(|| self.missing.first(held, 0..start))
+        } else {
+            let begun = self.missing.begun().take(SCAN).find_map(in_chunk);
+            begun
+                .or_else(|| self.missing.rarest().take(SCAN).find_map(in_chunk))
+                .or_else(|| self.missing.first(held, 0..n_groups))
+        }?;
+        let end = end_of(first);
+        self.n_picks = self.n_picks.saturating_add(1);
+        Some((first, end))
+    }
+
+    /// Makes a request of groups that were taken from the missing.
+    pub(super) fn ask(&mut self, ix: PeerIx, groups: Vec<u32>, now: Duration) {
+        let id = RequestId(self.n_requests);
+        self.n_requests += 1;
+        let n = groups.len() as u32;
+        self.in_flight += n;
+        if let Some(peer) = self.peers.get_mut(&ix) {
+            if peer.in_flight == 0 {
+                peer.alive_at = now;
+                peer.group_since = now;
+                peer.rate.begin(now);
+            }
+            peer.in_flight += n;
+            peer.requests.push(id);
+        }
+        let mut ranges: Vec<Asked> = Vec::new();
+        for &group in &groups {
+            self.owners.entry(group).or_default().push(id);
+            let chunk = self.geometry.chunk_of(group);
+            let first = group - self.geometry.chunks()[chunk].first_group;
+            match ranges.last_mut() {
+                Some(last) if last.chunk == chunk && last.first + last.n == first => last.n += 1,
+                _ => ranges.push(Asked { chunk, first, n: 1 }),
+            }
+        }
+        let slots = groups.into_iter().map(|group| Slot { group, state: State::Awaited }).collect();
+        self.requests.insert(id, Request { peer: ix, slots, asked_at: now, seen: 0, verified: 0 });
+        self.steps.push_back(Step::Request { id, peer: ix, ranges });
+    }
+}

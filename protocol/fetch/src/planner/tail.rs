@@ -1,0 +1,226 @@
+//! Takes work from peers that are too slow with it, and gives it to peers that have nothing to do.
+//!
+//! Four ways, from the mildest to the hardest: an idle peer takes the end of what a slower one has
+//! before it; the last groups are asked twice; a group that takes ten times as long as it
+//! would elsewhere is taken away; a peer that sends nothing for 15 s loses everything that others can send.
+
+use std::time::Duration;
+
+use hive_protocol::limits::GROUP_LEN;
+
+use super::Planner;
+use crate::peer::{Peer, PeerIx};
+use crate::step::{RequestId, Step};
+
+/// The time in which a peer of whom nothing is known is thought to send a group.
+const UNKNOWN_GROUP_SECS: f64 = 4.0;
+
+/// What a peer has before it, and how long it will take.
+struct Backlog {
+    peer: PeerIx,
+    secs: f64,
+    rate: f64,
+    n_groups: u32,
+}
+
+impl Planner {
+    /// Takes from peers that gave no sign of life what others can send.
+    pub(super) fn give_up_stalled(&mut self, now: Duration) {
+        let stall = self.config.stall;
+        let stalled = |peer: &Peer| peer.in_flight > 0 && peer.alive_at + stall <= now;
+        let stalled: Vec<PeerIx> =
+            self.peers.iter().filter(|(_, peer)| stalled(peer)).map(|(&ix, _)| ix).collect();
+        for ix in stalled {
+            let Some(peer) = self.peers.get_mut(&ix) else { continue };
+            peer.snubbed = true;
+            // What nobody else can send may as well go on being awaited.
+            let is_elsewhere = |id: &RequestId| {
+                self.requests[id].awaited().any(|group| self.others_have(ix, group, now))
+            };
+            let lost: Vec<RequestId> =
+                self.peers[&ix].requests.iter().copied().filter(is_elsewhere).collect();
+            for &id in &lost {
+                self.close(id);
+                self.steps.push_back(Step::Cancel { id });
+            }
+            if let Some(peer) = self.peers.get_mut(&ix)
+                && !lost.is_empty()
+            {
+                peer.back_off(now, &self.config);
+            }
+        }
+    }
+
+    fn others_have(&self, ix: PeerIx, group: u32, now: Duration) -> bool {
+        self.peers.iter().any(|(&other, peer)| {
+            other != ix && peer.is_ready(now) && !peer.snubbed && peer.has(group)
+        })
+    }
+
+    /// Frees what somebody waits for from peers that take ten times as long for it.
+    pub(super) fn steal_demanded(&mut self, ix: PeerIx, average: Option<f64>, now: Duration) {
+        if !self.peers[&ix].proven {
+            return;
+        }
+        let demanded = |group: u32| self.demands.contains(group);
+        if let Some(id) = self.overdue(ix, average, now, demanded) {
+            self.steal(id);
+        }
+    }
+
+    fn steal(&mut self, id: RequestId) {
+        if let Some(peer) = self.sender(id).and_then(|ix| self.peers.get_mut(&ix)) {
+            peer.snubbed = true;
+        }
+        self.close(id);
+        self.steps.push_back(Step::Cancel { id });
+    }
+
+    /// Finds something to do for an idle peer for which nothing is missing. Says whether it did.
+    pub(super) fn help(
+        &mut self,
+        ix: PeerIx,
+        room: u32,
+        average: Option<f64>,
+        now: Duration,
+    ) -> bool {
+        if let Some(id) = self.overdue(ix, average, now, |_| true) {
+            self.steal(id);
+            return self.ask_what_is_free(ix, room, average, now);
+        }
+        if !self.missing.is_empty() {
+            return false;
+        }
+        let rate = self.expected_rate(ix, average);
+        let mut backlogs: Vec<Backlog> = self
+            .peers
+            .keys()
+            .filter(|&&other| other != ix)
+            .filter_map(|&other| self.backlog(other, now))
+            .collect();
+        backlogs.sort_by(|a, b| b.secs.total_cmp(&a.secs));
+        backlogs.iter().any(|slow| self.split(ix, rate, slow, room))
+            && self.ask_what_is_free(ix, room, average, now)
+            || backlogs.iter().any(|slow| self.duplicate(ix, rate, slow, now))
+    }
+
+    fn ask_what_is_free(
+        &mut self,
+        ix: PeerIx,
+        room: u32,
+        average: Option<f64>,
+        now: Duration,
+    ) -> bool {
+        let groups = self.pick(ix, room, average);
+        let found = !groups.is_empty();
+        if found {
+            self.ask(ix, groups, now);
+        }
+        found
+    }
+
+    /// What a peer may be expected to send in a second.
+    fn expected_rate(&self, ix: PeerIx, average: Option<f64>) -> f64 {
+        let unknown = GROUP_LEN as f64 / UNKNOWN_GROUP_SECS;
+        let peer = &self.peers[&ix];
+        let rate = match peer.rate.known() {
+            // Whatever it did before, it does it no more.
+            Some(rate) if peer.snubbed => rate.min(unknown),
+            Some(rate) => rate,
+            None => average.unwrap_or(unknown).max(unknown),
+        };
+        rate.max(1.0)
+    }
+
+    /// A request for which another peer has taken ten times as long as `ix` would for a group, and
+    /// of which `ix` has something that is `wanted`. Before any peer has proven itself, none is.
+    fn overdue(
+        &self,
+        ix: PeerIx,
+        average: Option<f64>,
+        now: Duration,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Option<RequestId> {
+        average?;
+        let usual = GROUP_LEN as f64 / self.expected_rate(ix, average);
+        let usual = Duration::try_from_secs_f64(usual).ok()?;
+        let limit = usual.mul_f64(self.config.steal_factor).max(self.config.steal_after);
+        let slow = self.peers.iter().filter(|&(&other, peer)| {
+            other != ix && peer.in_flight > 0 && peer.group_since + limit <= now
+        });
+        let mut heads = slow.filter_map(|(_, peer)| peer.requests.first().copied());
+        heads.find(|id| {
+            self.requests[id].awaited().any(|group| wanted(group) && self.peers[&ix].has(group))
+        })
+    }
+
+    /// What a busy peer has before it, if there is ground for an estimate.
+    fn backlog(&self, ix: PeerIx, now: Duration) -> Option<Backlog> {
+        let peer = &self.peers[&ix];
+        let first = self.requests.get(peer.requests.first()?)?;
+        let waited = now.saturating_sub(peer.group_since.max(first.asked_at));
+        let rate = match peer.rate.at(now) {
+            Some(rate) => rate,
+            // It will take as long again as it took.
+            None if waited >= self.config.steal_after => GROUP_LEN as f64 / waited.as_secs_f64(),
+            None => return None,
+        };
+        let requests = peer.requests.iter().filter_map(|id| self.requests.get(id));
+        let (mut bytes, mut n_groups) = (0, 0);
+        for request in requests {
+            let awaited: u64 = request.awaited().map(|group| self.geometry.group_len(group)).sum();
+            bytes += awaited.saturating_sub(request.seen - request.verified.min(request.seen));
+            n_groups += request.awaited().count() as u32;
+        }
+        let secs = bytes as f64 / rate.max(1.0);
+        (n_groups > 0).then_some(Backlog { peer: ix, secs, rate, n_groups })
+    }
+
+    /// Frees the end of a slower peer's last request, in proportion to both rates. Says whether it
+    /// did.
+    fn split(&mut self, ix: PeerIx, rate: f64, slow: &Backlog, room: u32) -> bool {
+        let their_share = (f64::from(slow.n_groups) * rate / (rate + slow.rate)).floor() as u32;
+        let n_wanted = their_share.min(room);
+        let secs = f64::from(n_wanted) * GROUP_LEN as f64 / rate;
+        let requests = &self.peers[&slow.peer].requests;
+        let Some(&id) = requests.last() else { return false };
+        if n_wanted == 0 || slow.secs <= self.config.split_gain * secs {
+            return false;
+        }
+        // The first group of a peer's first request is being sent; that one it keeps.
+        let n_kept = usize::from(requests.len() == 1);
+        let awaited: Vec<u32> = self.requests[&id].awaited().collect();
+        let freed: Vec<u32> = awaited[n_kept.min(awaited.len())..]
+            .iter()
+            .rev()
+            .take(n_wanted as usize)
+            .copied()
+            .take_while(|&group| self.peers[&ix].has(group) && self.owners[&group].len() == 1)
+            .collect();
+        for &group in &freed {
+            self.release(id, group);
+        }
+        if !freed.is_empty() {
+            self.cut(id);
+        }
+        !freed.is_empty()
+    }
+
+    /// Asks an idle peer for the last group that a slower one has before it. Says whether it did.
+    fn duplicate(&mut self, ix: PeerIx, rate: f64, slow: &Backlog, now: Duration) -> bool {
+        let n_duplicates = self.owners.values().filter(|owners| owners.len() > 1).count();
+        let secs = GROUP_LEN as f64 / rate;
+        if n_duplicates >= self.config.max_duplicates || slow.secs <= self.config.split_gain * secs
+        {
+            return false;
+        }
+        let requests = self.peers[&slow.peer].requests.iter().rev();
+        let group = requests
+            .flat_map(|id| self.requests[id].awaited().rev())
+            .find(|&group| self.peers[&ix].has(group) && self.owners[&group].len() == 1);
+        if let Some(group) = group {
+            self.ask(ix, vec![group], now);
+        }
+        group.is_some()
+    }
+}

@@ -1,0 +1,192 @@
+//! What is done about peers that are slow or silent.
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+
+use expect_test::expect;
+
+use super::script::check;
+
+#[test]
+fn a_stalled_peer_loses_what_others_can_send() {
+    check(
+        "
+        chunks 4
+        a has all
+        b has all
+        tick 14s
+        b gives 1
+        ?
+        tick 1s
+        ?
+        ",
+        expect![[r#"
+            a <- 0
+            b <- 1
+            14s b <- 2
+            14s wait 1s
+            15s a -x 0
+            15s wait 1s
+        "#]],
+    );
+}
+
+#[test]
+fn a_stalled_peer_keeps_what_nobody_else_has() {
+    check(
+        "
+        chunks 1 1
+        a has 0
+        b has 1
+        tick 15s
+        ?
+        a gives 0
+        b gives 1
+        ?
+        ",
+        expect![[r#"
+            a <- 0
+            b <- 1
+            15s wait 15s
+            15s done
+        "#]],
+    );
+}
+
+#[test]
+fn what_somebody_waits_for_is_taken_from_a_peer_ten_times_slower() {
+    check(
+        "
+        chunks 30
+        demand 0 order 1
+        a has all
+        b has all
+        tick 100ms
+        b gives all
+        tick 100ms
+        b gives all
+        tick 1800ms
+        b gives all
+        ",
+        expect![[r#"
+            a <- 0
+            b <- 1
+            100ms b <- 2
+            100ms b <- 3
+            200ms b <- 4-5
+            200ms b <- 6-7
+            2s a -x 0
+            2s b <- 0 8-10
+            2s b <- 11-14
+            2s a <- 15
+        "#]],
+    );
+}
+
+#[test]
+fn bytes_are_a_sign_of_life() {
+    check(
+        "
+        chunks 1
+        a has all
+        tick 10s
+        a sends 1000
+        tick 5s
+        b has all
+        tick 9s
+        tick 1s
+        ",
+        expect![[r#"
+            a <- 0
+            15s b <- 0
+            25s a -x 0
+        "#]],
+    );
+}
+
+#[test]
+fn the_rest_of_a_slow_peer_is_split_at_the_tail() {
+    check(
+        "
+        chunks 12
+        b has 0
+        tick 100ms
+        b gives 0
+        a has all
+        tick 1s
+        a gives all
+        tick 1s
+        a gives all
+        tick 1s
+        a gives all
+        b has all
+        b gives all
+        b gives all
+        a gives all
+        ?
+        ",
+        expect![[r#"
+            b <- 0
+            100ms a <- 1
+            1.1s a <- 2
+            1.1s a <- 3
+            2.1s a <- 4-5
+            2.1s a <- 6-7
+            3.1s a <- 8-9
+            3.1s a <- 10-11
+            3.1s a -> 10
+            3.1s b <- 11
+            3.1s a -x 10-11
+            3.1s b <- 10
+            3.1s a -> 8
+            3.1s b <- 9
+            3.1s wait 1s
+        "#]],
+    );
+}
+
+#[test]
+fn the_last_groups_are_asked_twice_and_the_loser_is_dropped() {
+    check(
+        "
+        chunks 3
+        a has all
+        b has all
+        tick 1s
+        a gives 0
+        tick 1s
+        a gives 2
+        tick 1s
+        a gives 1
+        ?
+        ",
+        expect![[r#"
+            a <- 0
+            b <- 1
+            1s a <- 2
+            3s a <- 1
+            3s b -x 1
+            3s done
+        "#]],
+    );
+}
+
+#[test]
+fn what_comes_late_is_taken() {
+    check(
+        "
+        chunks 1
+        a has all
+        tick 14s
+        b has all
+        tick 1s
+        a gives 0
+        ?
+        ",
+        expect![[r#"
+            a <- 0
+            14s b <- 0
+            15s a -x 0
+            15s b -x 0
+            15s done
+        "#]],
+    );
+}
