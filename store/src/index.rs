@@ -1,0 +1,151 @@
+//! `index.sqlite`: what the store knows of the disk.
+//!
+//! One thread owns the write side and commits one transaction a job, so a caller that got its
+//! answer knows that the change survives a power cut. Readers have connections of their own and
+//! never wait for the writer (WAL). The tables are in `schema`, the statements in `rows`.
+//!
+//! Invariant: nothing is written here that the disk does not hold already.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::disk::Disk;
+
+pub(crate) mod rows;
+pub(crate) mod schema;
+
+/// Jobs that may wait for the writer; the next caller waits itself.
+const QUEUE_LEN: usize = 64;
+
+/// Read connections that are kept open.
+const READERS: usize = 4;
+
+/// The index cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("the index {} failed", path.display())]
+pub struct IndexError {
+    /// The index's file.
+    pub path: PathBuf,
+    /// What SQLite or the system said.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl IndexError {
+    /// Whether the disk is full.
+    pub fn is_full(&self) -> bool {
+        let sqlite = self.source.downcast_ref::<rusqlite::Error>();
+        sqlite.and_then(rusqlite::Error::sqlite_error_code) == Some(rusqlite::ErrorCode::DiskFull)
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A handle on the index.
+#[derive(Debug)]
+pub(crate) struct Index {
+    path: PathBuf,
+    disk: Disk,
+    readers: Mutex<Vec<Connection>>,
+    jobs: Option<SyncSender<Job>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Index {
+    /// Opens the index, makes it or brings it to this version's schema.
+    pub(crate) fn open(path: &Path, disk: Disk) -> Result<Self, schema::SchemaError> {
+        let failed =
+            |source: rusqlite::Error| IndexError { path: path.to_owned(), source: source.into() };
+        let mut connection = Connection::open(path).map_err(failed)?;
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+            )
+            .map_err(failed)?;
+        schema::migrate(&mut connection, path)?;
+        let (jobs, queue) = sync_channel::<Job>(QUEUE_LEN);
+        let writer = std::thread::Builder::new()
+            .name("hive-index".to_owned())
+            .spawn(move || {
+                for job in queue {
+                    job(&mut connection);
+                }
+            })
+            .map_err(|source| IndexError { path: path.to_owned(), source: source.into() })?;
+        Ok(Self {
+            path: path.to_owned(),
+            disk,
+            readers: Mutex::default(),
+            jobs: Some(jobs),
+            writer: Some(writer),
+        })
+    }
+
+    fn failed(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> IndexError {
+        IndexError { path: self.path.clone(), source: source.into() }
+    }
+
+    /// Runs statements in one transaction and returns when it is on disk, or not at all.
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, IndexError> {
+        let (reply, answer) = sync_channel(1);
+        let (disk, path) = (self.disk.clone(), self.path.clone());
+        let job = Box::new(move |connection: &mut Connection| {
+            let run = || -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+                let txn = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let value = change(&txn)?;
+                disk.commit(&path)?;
+                txn.commit()?;
+                Ok(value)
+            };
+            // A caller that is gone does not mind.
+            let _ = reply.send(run());
+        });
+        let jobs = self.jobs.as_ref().expect("the queue is there until the index is dropped");
+        jobs.send(job).map_err(|_| self.failed("its thread ended"))?;
+        let result = answer.recv().map_err(|_| self.failed("its thread ended"))?;
+        result.map_err(|source| self.failed(source))
+    }
+
+    /// Runs statements on one snapshot.
+    pub(crate) fn read<T>(
+        &self,
+        question: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, IndexError> {
+        let pooled = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let run = || {
+            let mut connection = match pooled {
+                Some(connection) => connection,
+                None => Connection::open_with_flags(
+                    &self.path,
+                    OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+                )?,
+            };
+            let txn = connection.transaction()?;
+            let value = question(&txn)?;
+            drop(txn);
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            if readers.len() < READERS {
+                readers.push(connection);
+            }
+            Ok(value)
+        };
+        run().map_err(|source: rusqlite::Error| self.failed(source))
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has answered nobody; there is nothing to add here.
+            let _ = writer.join();
+        }
+    }
+}
