@@ -1,0 +1,102 @@
+//! Runs models.
+//!
+//! The only user of candle and tokenizers: what goes in is an open file, what comes out is a
+//! [`hive_api::Engine`]. A file is believed nothing: its form is checked by
+//! [`hive_protocol::gguf`], its meaning by `validate`, and only then are weights read, one tensor
+//! at a time, quantised as they are. The graph is our own (`decoder`), one for the families that
+//! most small models are of; any other is refused with a list of those.
+//!
+//! It never opens a path, starts a process or speaks to the network.
+//!
+//! Invariant: a file or a prompt can fail, it cannot panic, and what it makes this crate allocate
+//! is bounded by the file's own size and the context.
+//!
+//! Threads: candle's pools belong to the process and take their size from the environment
+//! (`RAYON_NUM_THREADS`, `CANDLE_NUM_THREADS`) when they are first used.
+
+mod arithmetic;
+mod config;
+mod decoder;
+mod error;
+mod format;
+mod llama;
+mod sampler;
+mod stop;
+#[cfg(test)]
+mod testing;
+mod tokenizer;
+mod validate;
+mod weights;
+
+use std::io::{Read, Seek, SeekFrom};
+
+use hive_api::{Device, Engine, EngineError};
+use hive_protocol::gguf::{self, Header, Parse};
+
+pub use llama::Llama;
+
+use crate::error::{invalid, unsupported};
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Where it computes.
+    pub device: Device,
+}
+
+/// Loads a model from an open file, whatever architecture it is of.
+///
+/// Blocking, for seconds. The reader is read to the end of what is needed and dropped: later
+/// changes to the file do not matter.
+pub fn load<R: Read + Seek>(reader: R, options: &Options) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(Box::new(Llama::load(reader, options)?))
+}
+
+/// The architectures that this build runs, as files name them.
+pub fn architectures() -> Vec<&'static str> {
+    config::ARCHITECTURES.iter().map(|(name, _)| *name).collect()
+}
+
+/// Reads the header of a file, asking for no more of it than the header takes.
+///
+/// Anything but GGUF is refused in words that say what it is: a pickle by its bytes, whatever its
+/// name.
+pub fn read_header<R: Read + Seek>(reader: &mut R) -> Result<(Header, u64), EngineError> {
+    let file_len = reader.seek(SeekFrom::End(0)).map_err(EngineError::Io)?;
+    reader.seek(SeekFrom::Start(0)).map_err(EngineError::Io)?;
+    let mut prefix = Vec::new();
+    let mut wanted = FIRST_READ.min(file_len);
+    loop {
+        let missing = wanted - prefix.len() as u64;
+        let n = reader.by_ref().take(missing).read_to_end(&mut prefix).map_err(EngineError::Io)?;
+        if (n as u64) < missing {
+            return Err(EngineError::Io(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        if let Some(kind) = format::not_ours(&prefix) {
+            return Err(unsupported(kind));
+        }
+        match gguf::parse(&prefix, file_len).map_err(|error| invalid(error.to_string()))? {
+            Parse::Done(header) => return Ok((header, file_len)),
+            // Twice as much each time, so that a long vocabulary is not read again and again.
+            Parse::NeedMore { at_least } => {
+                wanted = at_least.max(2 * prefix.len() as u64).min(file_len);
+            }
+        }
+    }
+}
+
+/// Bytes of a file that are read first: enough for most headers without a vocabulary.
+const FIRST_READ: u64 = 1 << 20;
+
+/// The device in candle's words.
+fn device(device: Device) -> Result<candle_core::Device, EngineError> {
+    match device {
+        Device::Cpu => Ok(candle_core::Device::Cpu),
+        #[cfg(feature = "cuda")]
+        Device::Cuda => candle_core::Device::new_cuda(0).map_err(error::compute),
+        #[cfg(feature = "metal")]
+        Device::Metal => candle_core::Device::new_metal(0).map_err(error::compute),
+        #[cfg(not(all(feature = "cuda", feature = "metal")))]
+        _ => Err(unsupported(format!("this build has no {device:?}"))),
+    }
+}
