@@ -1,0 +1,124 @@
+//! The asker's side of a stream.
+
+use std::sync::Arc;
+
+use futures::{AsyncRead, AsyncWrite};
+use hive_protocol::chunk_message::{ChunkRequest, ChunkResponse};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::buffers::Buffers;
+use super::limits::{FIRST_BYTE_TIMEOUT, REQUEST_TIMEOUT, STALL_TIMEOUT};
+use super::wire::{self, Timed, WireError};
+use super::{ExchangeEvent, Failure};
+
+/// A request on its way to a stream. Dropped before its end, it tells the asker that the
+/// connection closed, as far as the channel has room.
+#[derive(Debug)]
+pub struct Ask {
+    request: ChunkRequest,
+    events: mpsc::Sender<ExchangeEvent>,
+    buffers: Arc<Buffers>,
+    ended: bool,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Ask {
+    pub(super) fn new(
+        request: ChunkRequest,
+        events: mpsc::Sender<ExchangeEvent>,
+        buffers: Arc<Buffers>,
+        slot: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { request, events, buffers, ended: false, _slot: slot }
+    }
+
+    /// Whether nobody waits any more.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Carries the request out. When the receiver is dropped, so is the stream.
+    pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
+        let outcome = tokio::select! {
+            () = self.events.closed() => None,
+            outcome = self.exchange(stream) => Some(outcome),
+        };
+        match outcome {
+            Some(Ok(())) => self.end(ExchangeEvent::End).await,
+            Some(Err(failure)) => self.fail(failure).await,
+            None => {}
+        }
+    }
+
+    /// Ends the request without a stream.
+    pub(super) async fn fail(self, failure: Failure) {
+        tracing::debug!(%failure, "exchange failed");
+        self.end(ExchangeEvent::Failed(failure)).await;
+    }
+
+    async fn end(mut self, last: ExchangeEvent) {
+        // Nobody to tell is no failure.
+        let _ = self.events.send(last).await;
+        self.ended = true;
+    }
+
+    async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<(), Failure> {
+        let mut stream = Timed::new(stream, REQUEST_TIMEOUT);
+        stream.write(&wire::header(&self.request.encode())).await?;
+        stream.flush().await?;
+
+        stream.set_limit(FIRST_BYTE_TIMEOUT);
+        let body = stream.header().await.map_err(|error| match error {
+            WireError::Stalled => Failure::FirstByteTimeout,
+            error => error.into(),
+        })?;
+        let response = ChunkResponse::decode(&body).map_err(Failure::Malformed)?;
+        if !response.answers(&self.request) {
+            return Err(Failure::NotAsked);
+        }
+        let ranges = response.ranges.clone();
+        self.tell(ExchangeEvent::Header(response)).await;
+
+        stream.set_limit(STALL_TIMEOUT);
+        for range in ranges {
+            for (index, len) in (range.first..).zip(range.group_lens()) {
+                let mut buffer = self.buffers.take(len as usize);
+                stream.fill(buffer.as_mut()).await?;
+                let bytes = buffer.freeze();
+                self.tell(ExchangeEvent::Group { chunk: range.chunk, index, bytes }).await;
+            }
+        }
+        match stream.fill(&mut [0]).await {
+            Err(WireError::Ended) => Ok(()),
+            Ok(()) => Err(Failure::Excess),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until the asker has room. If it has left, [`run`](Self::run) ends this.
+    async fn tell(&self, event: ExchangeEvent) {
+        let _ = self.events.send(event).await;
+    }
+}
+
+impl Drop for Ask {
+    fn drop(&mut self) {
+        if !self.ended {
+            let _ = self.events.try_send(ExchangeEvent::Failed(Failure::ConnectionClosed));
+        }
+    }
+}
+
+impl From<WireError> for Failure {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Length => Self::Length,
+            WireError::Ended => Self::Short,
+            WireError::Stalled => Self::Stalled,
+            WireError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

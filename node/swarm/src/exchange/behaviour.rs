@@ -1,0 +1,249 @@
+//! Knows the connections and sends each request to the one it names.
+//!
+//! It never chooses: [`Behaviour::connections`] says what there is and what is known of each, the
+//! caller decides.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use hive_protocol::chunk_message::ChunkRequest;
+use libp2p::core::transport::PortUse;
+use libp2p::core::{ConnectedPoint, Endpoint};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::behaviour::{AddressChange, ConnectionClosed, ConnectionEstablished};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+    THandlerInEvent, THandlerOutEvent, ToSwarm,
+};
+use libp2p::{Multiaddr, PeerId, StreamProtocol};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::ask::Ask;
+use super::buffers::Buffers;
+use super::handler::Handler;
+use super::limits::{INBOUND_QUEUE, OUTBOUND_PER_CONNECTION};
+use super::{ExchangeEvent, Inbound};
+
+/// What a connection runs over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TransportKind {
+    /// TCP: preferred for bulk.
+    Tcp,
+    /// QUIC.
+    Quic,
+    /// Another peer's relay, whatever is below: not for bulk.
+    Relay,
+    /// Memory, in tests; anything that is none of the others.
+    Other,
+}
+
+impl TransportKind {
+    /// Reads the kind off an address.
+    pub fn of(addr: &Multiaddr) -> Self {
+        let mut kind = Self::Other;
+        for protocol in addr {
+            match protocol {
+                Protocol::P2pCircuit => return Self::Relay,
+                Protocol::Tcp(_) => kind = Self::Tcp,
+                Protocol::QuicV1 | Protocol::Quic => kind = Self::Quic,
+                _ => {}
+            }
+        }
+        kind
+    }
+}
+
+/// A connection to a peer.
+#[derive(Debug, Clone)]
+pub struct ConnectionInfo {
+    /// Names it in [`Behaviour::request`].
+    pub id: ConnectionId,
+    /// Who is on the other side.
+    pub peer: PeerId,
+    /// What it runs over.
+    pub kind: TransportKind,
+    /// Where the other side is.
+    pub remote_addr: Multiaddr,
+}
+
+impl ConnectionInfo {
+    /// Whether it goes through another peer.
+    pub fn is_relayed(&self) -> bool {
+        self.kind == TransportKind::Relay
+    }
+}
+
+/// Why a request was not even begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// There is no such connection, or no longer.
+    #[error("no such connection")]
+    NotConnected,
+    /// As many requests as a connection may have run already.
+    #[error("{OUTBOUND_PER_CONNECTION} requests run on this connection")]
+    Full,
+}
+
+#[derive(Debug)]
+struct Connection {
+    info: ConnectionInfo,
+    slots: Arc<Semaphore>,
+}
+
+/// Speaks `chunk/1` on all connections.
+#[derive(Debug)]
+pub struct Behaviour {
+    protocol: StreamProtocol,
+    inbound: mpsc::Sender<Inbound>,
+    connections: HashMap<ConnectionId, Connection>,
+    by_peer: HashMap<PeerId, Vec<ConnectionId>>,
+    /// Asks for the handlers, at most as many as the connections have slots.
+    asks: VecDeque<(PeerId, ConnectionId, Ask)>,
+    waker: Option<Waker>,
+    buffers: Weak<Buffers>,
+}
+
+impl Behaviour {
+    /// Speaks the protocol of `network`. Peers' requests come out of the queue; while it is full
+    /// they are told to come again.
+    pub fn new(network: &str) -> (Self, mpsc::Receiver<Inbound>) {
+        let protocol = StreamProtocol::try_from_owned(format!("/hive/{network}/chunk/1"))
+            .expect("the name starts with a slash");
+        let (inbound, queue) = mpsc::channel(INBOUND_QUEUE);
+        let behaviour = Self {
+            protocol,
+            inbound,
+            connections: HashMap::new(),
+            by_peer: HashMap::new(),
+            asks: VecDeque::new(),
+            waker: None,
+            buffers: Weak::new(),
+        };
+        (behaviour, queue)
+    }
+
+    /// The connections to `peer`, oldest first.
+    pub fn connections(&self, peer: &PeerId) -> impl Iterator<Item = &ConnectionInfo> {
+        let ids = self.by_peer.get(peer).into_iter().flatten();
+        ids.filter_map(|id| self.connections.get(id)).map(|connection| &connection.info)
+    }
+
+    /// Asks over `connection` and no other. What comes goes to `events`; while that is full the
+    /// stream is not read, and when its receiver is dropped the stream is reset.
+    pub fn request(
+        &mut self,
+        connection: ConnectionId,
+        request: ChunkRequest,
+        events: mpsc::Sender<ExchangeEvent>,
+    ) -> Result<(), RequestError> {
+        let Connection { info, slots } =
+            self.connections.get(&connection).ok_or(RequestError::NotConnected)?;
+        let slot = Arc::clone(slots).try_acquire_owned().map_err(|_| RequestError::Full)?;
+        let buffers = self.buffers.upgrade().unwrap_or_default();
+        self.buffers = Arc::downgrade(&buffers);
+        self.asks.push_back((info.peer, connection, Ask::new(request, events, buffers, slot)));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    fn handler(&self, peer: PeerId, connection: ConnectionId) -> Handler {
+        Handler::new(self.protocol.clone(), peer, connection, self.inbound.clone())
+    }
+
+    fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+        let remote_addr = endpoint.get_remote_address().clone();
+        let kind = if endpoint.is_relayed() {
+            TransportKind::Relay
+        } else {
+            TransportKind::of(&remote_addr)
+        };
+        let info = ConnectionInfo { id, peer, kind, remote_addr };
+        let slots = Arc::new(Semaphore::new(OUTBOUND_PER_CONNECTION));
+        self.connections.insert(id, Connection { info, slots });
+        self.by_peer.entry(peer).or_default().push(id);
+    }
+
+    fn on_closed(&mut self, peer: PeerId, id: ConnectionId) {
+        self.connections.remove(&id);
+        self.asks.retain(|(_, connection, _)| *connection != id);
+        if let Some(ids) = self.by_peer.get_mut(&peer) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_peer.remove(&peer);
+            }
+        }
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        _local_addr: &Multiaddr,
+        _remote_addr: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.handler(peer, connection))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        _addr: &Multiaddr,
+        _role_override: Endpoint,
+        _port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.handler(peer, connection))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            }) => self.on_established(peer_id, connection_id, endpoint),
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                self.on_closed(peer_id, connection_id);
+            }
+            FromSwarm::AddressChange(AddressChange { connection_id, new, .. }) => {
+                if let Some(connection) = self.connections.get_mut(&connection_id) {
+                    connection.info.remote_addr = new.get_remote_address().clone();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(
+        &mut self,
+        _peer: PeerId,
+        _connection: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
+        match event {}
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        if let Some((peer_id, connection, event)) = self.asks.pop_front() {
+            let handler = NotifyHandler::One(connection);
+            return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event });
+        }
+        self.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
