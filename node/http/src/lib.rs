@@ -1,0 +1,24 @@
+//! The local API: a node behind HTTP on the loopback interface, and the client that talks to it.
+//!
+//! [`Server`] puts any `dyn Hive` behind `/hive/v1/…` (`docs/cli.md` lists the endpoints);
+//! [`Remote`] is a `Hive` again, so a front cannot tell which one it has. `server → client` is the
+//! identity: equal results, and errors keep their kind, messages and hint.
+//!
+//! Owns two files in the home: `api.token` (0600, who may call) and `api.addr` (0600, where the
+//! node listens; gone when it does not run). Never listens beyond loopback, never answers a page of
+//! another origin, never changes anything on `GET`, never logs a token, a prompt or a query.
+//!
+//! Invariant: nothing behind `guard` runs before host, origin, token and content type are checked.
+
+mod access;
+mod client;
+mod control;
+mod extract;
+mod guard;
+mod ndjson;
+mod problem;
+mod server;
+
+pub use access::{AccessError, Token};
+pub use client::Remote;
+pub use server::{Options, ServeError, Server};
