@@ -1,0 +1,307 @@
+//! What other nodes announced: their models and what they can do.
+//!
+//! Holds only what was verified: a head's signature, its place in the sequence, the list's hash and
+//! each card's signature. Everything has an end (`expires`) and every map a bound, so a flood costs
+//! the flooder's own entries.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+
+use hive_api::{CapabilitySummary, Offer};
+use hive_protocol::card::Card;
+use hive_protocol::catalog::{Capability, Head};
+use hive_protocol::signed::Verified;
+use hive_protocol::{BlockId, NodeKey};
+use hive_swarm::Peer;
+
+/// Nodes whose announcements are kept.
+const NODES: usize = 10_000;
+
+/// Encoded bytes of the lists kept over all nodes.
+const BYTES: usize = 64 << 20;
+
+/// What one node offers.
+#[derive(Debug)]
+struct Offered {
+    list: BlockId,
+    seq: u64,
+    expires: u64,
+    len: usize,
+    cards: Vec<Verified<Card>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    offered: HashMap<Peer, Offered>,
+    capabilities: HashMap<Peer, Capability>,
+}
+
+/// The announcements of all other nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    state: Mutex<State>,
+}
+
+/// What a name means in the network.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NameMatch {
+    /// Nobody announces it.
+    Unknown,
+    /// One id, whoever announces it.
+    One(BlockId),
+    /// Several ids, each with a publisher who calls it so.
+    Several(Vec<(BlockId, NodeKey)>),
+}
+
+impl Catalog {
+    /// Whether a node's list is the one that is known already.
+    pub(crate) fn knows(&self, node: Peer, list: BlockId) -> bool {
+        self.lock().offered.get(&node).is_some_and(|offered| offered.list == list)
+    }
+
+    /// Takes a node's list of `len` encoded bytes, its cards verified, in place of an older one. When
+    /// there is no room, those who take the most give way first.
+    pub(crate) fn put(&self, node: Peer, head: &Head, len: usize, mut cards: Vec<Verified<Card>>) {
+        for card in &mut cards {
+            // Nothing here reads them, and they may be large.
+            card.statement.ext.clear();
+            card.statement.sha256.clear();
+        }
+        let mut state = self.lock();
+        if state.offered.get(&node).is_some_and(|known| known.seq > head.seq) {
+            return;
+        }
+        state.offered.remove(&node);
+        let (list, seq, expires) = (head.list, head.seq, head.expires);
+        state.offered.insert(node, Offered { list, seq, expires, len, cards });
+        let taken =
+            |state: &State| state.offered.values().map(|offered| offered.len).sum::<usize>();
+        while taken(&state) > BYTES || state.offered.len() > NODES {
+            let most = state.offered.iter().max_by_key(|(_, offered)| (offered.len, offered.seq));
+            let Some(most) = most.map(|(node, _)| *node) else { break };
+            tracing::warn!(node = %most, "the catalog is full, the longest list is left out");
+            state.offered.remove(&most);
+        }
+    }
+
+    /// A head that names the known list keeps it alive.
+    pub(crate) fn refresh(&self, node: Peer, expires: u64) {
+        if let Some(offered) = self.lock().offered.get_mut(&node) {
+            offered.expires = offered.expires.max(expires);
+        }
+    }
+
+    /// Takes what a node can do.
+    pub(crate) fn put_capability(&self, node: Peer, capability: Capability) {
+        let mut state = self.lock();
+        state.capabilities.insert(node, capability);
+        if state.capabilities.len() > NODES {
+            let first = state.capabilities.iter().min_by_key(|(_, capability)| capability.expires);
+            if let Some(first) = first.map(|(node, _)| *node) {
+                state.capabilities.remove(&first);
+            }
+        }
+    }
+
+    /// What a node can do.
+    pub(crate) fn capability(&self, node: Peer) -> Option<(Option<String>, CapabilitySummary)> {
+        let state = self.lock();
+        let capability = state.capabilities.get(&node)?;
+        let summary = CapabilitySummary {
+            runs: capability.runs.clone(),
+            models: capability.models,
+            memory: capability.memory,
+            memory_free: capability.memory_free,
+            cores: capability.cores,
+            load: capability.load,
+        };
+        Some((capability.name.clone(), summary))
+    }
+
+    /// Nodes that announced anything.
+    pub(crate) fn n_nodes(&self) -> usize {
+        self.lock().offered.len()
+    }
+
+    /// Drops what has ended.
+    pub(crate) fn sweep(&self, now: u64) {
+        let mut state = self.lock();
+        state.offered.retain(|_, offered| offered.expires > now);
+        state.capabilities.retain(|_, capability| capability.expires > now);
+    }
+
+    /// Nodes that offer a model.
+    pub(crate) fn holders(&self, id: BlockId) -> Vec<Peer> {
+        let state = self.lock();
+        let holds = |offered: &Offered| offered.cards.iter().any(|card| card.statement.id == id);
+        state.offered.iter().filter(|(_, offered)| holds(offered)).map(|(node, _)| *node).collect()
+    }
+
+    /// What `name` means in the network.
+    pub(crate) fn by_name(&self, name: &str) -> NameMatch {
+        let state = self.lock();
+        let cards = state.offered.values().flat_map(|offered| &offered.cards);
+        let ids: BTreeMap<BlockId, NodeKey> = cards
+            .filter(|card| card.statement.name.as_str() == name)
+            .map(|card| (card.statement.id, card.publisher))
+            .collect();
+        let mut ids: Vec<_> = ids.into_iter().collect();
+        match ids.len() {
+            0 => NameMatch::Unknown,
+            1 => NameMatch::One(ids.remove(0).0),
+            _ => NameMatch::Several(ids),
+        }
+    }
+
+    /// The name that most publishers give a model.
+    pub(crate) fn name_of(&self, id: BlockId) -> Option<String> {
+        let state = self.lock();
+        let cards = state.offered.values().flat_map(|offered| &offered.cards);
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        for card in cards.filter(|card| card.statement.id == id) {
+            *names.entry(card.statement.name.as_str()).or_default() += 1;
+        }
+        names.into_iter().max_by_key(|(_, n)| *n).map(|(name, _)| name.to_owned())
+    }
+
+    /// The format of a model's file, if a card says so: `gguf`.
+    pub(crate) fn format_of(&self, id: BlockId) -> Option<String> {
+        let state = self.lock();
+        let mut cards = state.offered.values().flat_map(|offered| &offered.cards);
+        cards.find_map(|card| card.statement.format.clone().filter(|_| card.statement.id == id))
+    }
+
+    /// Offers whose name, id or description contains `text`, whatever its case; one entry for each
+    /// id and name.
+    pub(crate) fn search(&self, text: &str, here: impl Fn(&BlockId) -> bool) -> Vec<Offer> {
+        let text = text.to_lowercase();
+        let state = self.lock();
+        let mut offers: BTreeMap<(String, BlockId), Offer> = BTreeMap::new();
+        for (node, offered) in &state.offered {
+            for card in &offered.cards {
+                let Card { id, name, .. } = &card.statement;
+                let description = description(&card.statement);
+                let haystack = format!("{name} {id} {description}").to_lowercase();
+                if !haystack.contains(&text) {
+                    continue;
+                }
+                let offer = offers.entry((name.to_string(), *id)).or_insert_with(|| Offer {
+                    cid: id.to_string(),
+                    name: name.to_string(),
+                    kind: kind(&card.statement).into(),
+                    size: card.statement.size,
+                    description,
+                    license: card.statement.license.clone(),
+                    publisher: card.publisher.hex(),
+                    peers: Vec::new(),
+                    here: here(id),
+                });
+                offer.peers.push(node.to_string());
+            }
+        }
+        let mut offers: Vec<Offer> = offers.into_values().collect();
+        for offer in &mut offers {
+            offer.peers.sort();
+            offer.peers.dedup();
+        }
+        offers
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+fn kind(card: &Card) -> &'static str {
+    use hive_protocol::card::Kind;
+    match card.kind {
+        Kind::Model => "model",
+        Kind::Adapter => "adapter",
+        Kind::Tokenizer => "tokenizer",
+        Kind::Dataset => "dataset",
+        Kind::Other => "other",
+    }
+}
+
+fn description(card: &Card) -> String {
+    let parts = [&card.format, &card.architecture, &card.quantization];
+    parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use hive_protocol::card::Kind;
+
+    use super::*;
+
+    fn node(byte: u8) -> Peer {
+        hive_swarm::NodeIdentity::from_ed25519_secret([byte; 32]).peer()
+    }
+
+    fn card(name: &str, id: &[u8]) -> Verified<Card> {
+        let publisher = NodeKey([7; 32]);
+        let statement = Card {
+            v: 1,
+            id: BlockId::of(id),
+            publisher,
+            version: 1,
+            name: name.parse().unwrap(),
+            kind: Kind::Model,
+            size: 10,
+            format: Some("gguf".into()),
+            architecture: None,
+            quantization: None,
+            parameters: None,
+            license: None,
+            source: None,
+            sha256: BTreeMap::new(),
+            parents: Vec::new(),
+            issued: 0,
+            expires: 100,
+            ext: BTreeMap::new(),
+            critical: Vec::new(),
+        };
+        Verified { publisher, statement }
+    }
+
+    fn head(node: Peer, seq: u64) -> Head {
+        let list = BlockId::of(&seq.to_be_bytes());
+        Head { v: 1, node: node.node_key().unwrap(), seq, list, count: 1, issued: 0, expires: 100 }
+    }
+
+    #[test]
+    fn a_list_that_arrives_late_does_not_replace_a_newer_one() {
+        let (catalog, node) = (Catalog::default(), node(1));
+        catalog.put(node, &head(node, 2), 100, vec![card("new", b"new")]);
+        catalog.put(node, &head(node, 1), 100, vec![card("old", b"old")]);
+        assert_eq!(catalog.by_name("old"), NameMatch::Unknown);
+        assert_eq!(catalog.by_name("new"), NameMatch::One(BlockId::of(b"new")));
+        assert_eq!(catalog.holders(BlockId::of(b"new")), [node]);
+    }
+
+    #[test]
+    fn a_flood_costs_the_flooder_and_not_the_small() {
+        let (catalog, small) = (Catalog::default(), node(1));
+        catalog.put(small, &head(small, 1), 1000, vec![card("small", b"small")]);
+        for byte in 2..40 {
+            let flooder = node(byte);
+            catalog.put(flooder, &head(flooder, 1), 4 << 20, vec![card("flood", &[byte])]);
+        }
+        assert_eq!(catalog.by_name("small"), NameMatch::One(BlockId::of(b"small")));
+        assert!(catalog.n_nodes() <= 17, "64 MiB hold 16 lists of 4 MiB: {}", catalog.n_nodes());
+    }
+
+    #[test]
+    fn one_name_for_two_models_is_several_and_what_ended_is_forgotten() {
+        let catalog = Catalog::default();
+        let (a, b) = (node(1), node(2));
+        catalog.put(a, &head(a, 1), 100, vec![card("twin", b"one")]);
+        catalog.put(b, &head(b, 1), 100, vec![card("twin", b"two")]);
+        assert!(matches!(catalog.by_name("twin"), NameMatch::Several(ids) if ids.len() == 2));
+        assert_eq!(catalog.search("TWIN", |_| false).len(), 2);
+        catalog.sweep(100);
+        assert_eq!(catalog.by_name("twin"), NameMatch::Unknown);
+    }
+}

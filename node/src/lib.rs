@@ -1,0 +1,33 @@
+//! A hive node: the store, the swarm and the engines, wired together; one file per use case.
+//!
+//! [`Node`] is what a binary starts and stops; [`hive_api::Hive`] is what a front sees of it. Owns
+//! every task and ends them in reverse order. Never parses a command line, never prints.
+//!
+//! Invariant: nothing from a peer reaches the store or a front before `hive-protocol` has checked it.
+
+mod add;
+mod announce;
+mod book;
+mod catalog;
+mod config;
+mod describe;
+mod errors;
+mod fetch;
+mod keys;
+mod library;
+mod listen;
+mod local;
+mod machine;
+mod network;
+mod run;
+mod serve;
+mod start;
+
+pub use config::{Config, DhtServer};
+pub use start::Node;
+
+/// The software and its version, as peers see it.
+pub const AGENT: &str = concat!("hive/", env!("CARGO_PKG_VERSION"));
+
+/// The small model inside the binary, for `hive demo`: GGUF.
+pub static TINY_MODEL: &[u8] = include_bytes!("../inference/assets/tiny-hive.gguf");

@@ -1,0 +1,184 @@
+//! What other nodes tell: heads and capabilities from gossip, verified before they count.
+//!
+//! A statement is accepted (and so passed on) if its signature holds, it is of the node that sent
+//! it, and its number is higher than any seen of that node; the number is kept on disk, so that a
+//! replay is one after a restart too. Lists are fetched from the node that announced them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hive_api::{ErrorKind, HiveError, Result};
+use hive_protocol::card::Card;
+use hive_protocol::catalog::{Capability, Head, List};
+use hive_protocol::limits::BLOCK_LEN;
+use hive_protocol::message::{Request, Response};
+use hive_protocol::signed::{self, SignedError, Verified};
+use hive_protocol::{NodeKey, codec};
+use hive_swarm::{Gossip, Peer};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::announce::replay_name;
+use crate::errors;
+use crate::local::{Local, blocking, now};
+
+/// How often a list is asked for, and how long to wait after the first time.
+const TRIES: u32 = 3;
+const RETRY: Duration = Duration::from_secs(1);
+/// Lists fetched at once.
+const FETCHES: usize = 8;
+
+/// Handles gossip until the node stops.
+pub(crate) async fn run(local: Local, mut gossip: mpsc::Receiver<Gossip>) {
+    let fetches = Arc::new(Semaphore::new(FETCHES));
+    loop {
+        let message = tokio::select! {
+            () = local.stop.cancelled() => return,
+            message = gossip.recv() => message,
+        };
+        let Some(message) = message else { return };
+        let this = local.clone();
+        let (source, verdict, judged) = match message {
+            Gossip::Head { source, bytes, verdict } => {
+                (source, verdict, blocking(move || judge_head(&this, source, &bytes)).await)
+            }
+            Gossip::Capability { source, bytes, verdict } => {
+                (source, verdict, blocking(move || judge_capability(&this, source, &bytes)).await)
+            }
+        };
+        let (judgement, head) = judged.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot judge an announcement");
+            (Judgement::Ignore, None)
+        });
+        match judgement {
+            Judgement::Accept => verdict.accept(),
+            Judgement::Ignore => verdict.ignore(),
+            Judgement::Reject => verdict.reject(),
+        }
+        let Some(head) = head else { continue };
+        // Whoever floods heads waits behind its own lists; a repetition comes within minutes.
+        let Ok(permit) = fetches.clone().try_acquire_owned() else { continue };
+        let this = local.clone();
+        local.tasks.spawn(async move {
+            if let Err(error) = fetch_list(&this, source, head).await {
+                tracing::debug!(%source, %error, "cannot fetch a catalog");
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// What is to be done with a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judgement {
+    /// It counts; others shall hear it.
+    Accept,
+    /// Old, or of another time: nobody's fault.
+    Ignore,
+    /// No honest node says that.
+    Reject,
+}
+
+/// Whether a head counts, and the head itself if its list is to be fetched.
+fn judge_head(local: &Local, source: Peer, bytes: &[u8]) -> Result<(Judgement, Option<Head>)> {
+    let head = match signed::verify::<Head>(bytes, &local.config.network, now()) {
+        Ok(Verified { statement, .. }) => statement,
+        Err(error) => return Ok((fault(source, &error), None)),
+    };
+    let fresh = is_fresh(local, "head", source, head.node, head.seq)?;
+    if fresh != Judgement::Accept {
+        return Ok((fresh, None));
+    }
+    if local.catalog.knows(source, head.list) {
+        local.catalog.refresh(source, head.expires);
+        return Ok((fresh, None));
+    }
+    Ok((fresh, Some(head)))
+}
+
+/// Whether a capability counts. It has no list, so no head comes with it.
+fn judge_capability(
+    local: &Local,
+    source: Peer,
+    bytes: &[u8],
+) -> Result<(Judgement, Option<Head>)> {
+    let capability = match signed::verify::<Capability>(bytes, &local.config.network, now()) {
+        Ok(Verified { statement, .. }) => statement,
+        Err(error) => return Ok((fault(source, &error), None)),
+    };
+    let fresh = is_fresh(local, "capability", source, capability.node, capability.seq)?;
+    if fresh == Judgement::Accept {
+        local.catalog.put_capability(source, capability);
+    }
+    Ok((fresh, None))
+}
+
+fn is_fresh(local: &Local, kind: &str, source: Peer, node: NodeKey, seq: u64) -> Result<Judgement> {
+    // Nobody speaks for another node, however well signed.
+    if source.node_key() != Some(node) {
+        return Ok(Judgement::Reject);
+    }
+    let newer = local.store.advance(&node, &replay_name(kind, &node), seq);
+    let newer = newer.map_err(|error| errors::store("cannot keep the replay state", &error))?;
+    Ok(if newer { Judgement::Accept } else { Judgement::Ignore })
+}
+
+/// A clock that is off is nobody's malice; a wrong signature or form is.
+fn fault(source: Peer, error: &SignedError) -> Judgement {
+    tracing::debug!(%source, %error, "an announcement that does not count");
+    match error {
+        SignedError::FromTheFuture { .. } | SignedError::Expired { .. } => Judgement::Ignore,
+        _ => Judgement::Reject,
+    }
+}
+
+async fn fetch_list(local: &Local, source: Peer, head: Head) -> Result<()> {
+    let swarm = local.swarm()?;
+    let mut tries = 0;
+    let answer = loop {
+        let answer = swarm.request(source, Request::Block(head.list)).await;
+        tries += 1;
+        // The connection over which the head came may be a neighbour's; ours takes a moment.
+        match &answer {
+            Ok(Response::Busy { .. } | Response::NotHeld) | Err(_) if tries < TRIES => {
+                tokio::time::sleep(RETRY * tries).await;
+            }
+            _ => break answer,
+        }
+    };
+    let bytes = match answer {
+        Ok(Response::Block(bytes)) if head.list.names(&bytes) => bytes,
+        Ok(_) => {
+            return Err(HiveError::new(ErrorKind::Verification, "not the list that was announced"));
+        }
+        Err(error) => {
+            return Err(hive_api::HiveError::caused(
+                hive_api::ErrorKind::Unreachable,
+                "no answer",
+                &error,
+            ));
+        }
+    };
+    let this = local.clone();
+    let bytes_len = bytes.len();
+    let cards = blocking(move || verify_cards(&this, &bytes)).await?;
+    tracing::debug!(%source, n_cards = cards.len(), "catalog");
+    local.catalog.put(source, &head, bytes_len, cards);
+    Ok(())
+}
+
+/// The cards of a list that count; one bad card costs itself and not the list.
+fn verify_cards(local: &Local, bytes: &[u8]) -> Result<Vec<Verified<Card>>> {
+    let list: List = codec::decode(bytes, BLOCK_LEN)
+        .map_err(|error| HiveError::caused(ErrorKind::Verification, "a malformed list", &error))?;
+    let cards: Vec<Verified<Card>> =
+        list.cards.iter().filter_map(|bytes| signed::verify(bytes, "", now()).ok()).collect();
+    let entry = |card: &Verified<Card>| {
+        (card.publisher, format!("card/{}", card.statement.name), card.statement.version)
+    };
+    // An older card than one that was seen is a rollback; the same one again is not.
+    let counts = local.store.advance_all(cards.iter().map(entry).collect());
+    let counts = counts.map_err(|error| errors::store("cannot keep the replay state", &error))?;
+    let cards =
+        cards.into_iter().zip(counts).filter_map(|(card, counts)| counts.then_some(card)).collect();
+    Ok(cards)
+}

@@ -1,0 +1,209 @@
+//! The node behind the trait: what every use case shares.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use ed25519_dalek::SigningKey;
+use hive_api::{
+    AddEvent, AddRequest, Events, FetchEvent, FetchRequest, GcReport, Hive, HiveError, Identity,
+    ModelDetails, ModelSummary, Offer, PeerSummary, Result, RunEvent, RunRequest, Status,
+    VerifyEvent, Visibility,
+};
+use hive_store::Store;
+use hive_swarm as swarm;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::errors;
+use crate::fetch::Fetches;
+
+/// A node in this process. Cheap to clone; all clones are one node.
+#[derive(Clone)]
+pub(crate) struct Local(Arc<Inner>);
+
+/// What the use cases share. Each field says who changes it.
+pub(crate) struct Inner {
+    /// What the node was started with; nobody changes it.
+    pub(crate) config: Config,
+    /// The models on disk.
+    pub(crate) store: Store,
+    /// The way to the network; `None` in a node without one.
+    pub(crate) swarm: Option<swarm::Client>,
+    /// Who this node is.
+    pub(crate) peer: swarm::Peer,
+    /// Signs heads and capabilities.
+    pub(crate) node_key: SigningKey,
+    /// Signs cards and the delegation to the node's key.
+    pub(crate) publisher_key: SigningKey,
+    /// Fetches that are going on.
+    pub(crate) fetches: Fetches,
+    /// What other nodes announced.
+    pub(crate) catalog: Catalog,
+    /// Wakes the announcer: what this node offers has changed.
+    pub(crate) offers: Notify,
+    /// Bytes served to peers.
+    pub(crate) uploaded: AtomicU64,
+    /// When the node started.
+    pub(crate) started: Instant,
+    /// Every task of the node; [`crate::Node::shutdown`] awaits them.
+    pub(crate) tasks: TaskTracker,
+    /// Ends every task.
+    pub(crate) stop: CancellationToken,
+    /// Somebody asked for the end over a front.
+    pub(crate) stop_asked: CancellationToken,
+}
+
+impl Deref for Local {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Local {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// The way to the network, or the error that there is none.
+    pub(crate) fn swarm(&self) -> Result<&swarm::Client> {
+        self.swarm.as_ref().ok_or_else(errors::offline)
+    }
+
+    /// Full addresses that others can dial.
+    pub(crate) async fn addresses(&self) -> Vec<String> {
+        match &self.swarm {
+            Some(swarm) => swarm.listen_addrs().await,
+            None => Vec::new(),
+        }
+    }
+
+    /// What this node offers may have changed: announce it soon.
+    pub(crate) fn offers_changed(&self) {
+        self.offers.notify_one();
+    }
+}
+
+/// Runs something that blocks (disk, hashing, a model's header) off the network's threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(errors::panicked(&error)),
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+#[async_trait]
+impl Hive for Local {
+    async fn add(&self, request: AddRequest) -> Result<Events<AddEvent>> {
+        Ok(self.add_path(request))
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Result<Events<FetchEvent>> {
+        self.fetch_model(request).await
+    }
+
+    async fn run(&self, request: RunRequest) -> Result<Events<RunEvent>> {
+        self.run_model(request).await
+    }
+
+    async fn list(&self) -> Result<Vec<ModelSummary>> {
+        self.list_models().await
+    }
+
+    async fn show(&self, model: &str) -> Result<ModelDetails> {
+        self.show_model(model.to_owned()).await
+    }
+
+    async fn block(&self, cid: &str) -> Result<Vec<u8>> {
+        self.block_bytes(cid.to_owned()).await
+    }
+
+    async fn search(&self, text: &str) -> Result<Vec<Offer>> {
+        self.search_catalog(text).await
+    }
+
+    async fn share(&self, model: &str, visibility: Visibility) -> Result<ModelSummary> {
+        self.share_model(model.to_owned(), visibility).await
+    }
+
+    async fn remove(&self, model: &str) -> Result<u64> {
+        self.remove_model(model.to_owned()).await
+    }
+
+    async fn pin(&self, model: &str, pinned: bool) -> Result<ModelSummary> {
+        self.pin_model(model.to_owned(), pinned).await
+    }
+
+    async fn cancel(&self, model: &str) -> Result<()> {
+        self.cancel_fetch(model)
+    }
+
+    async fn gc(&self, dry_run: bool) -> Result<GcReport> {
+        self.collect_garbage(dry_run).await
+    }
+
+    async fn verify(&self, model: Option<&str>, repair: bool) -> Result<Events<VerifyEvent>> {
+        self.verify_models(model.map(str::to_owned), repair).await
+    }
+
+    async fn connect(&self, address: &str) -> Result<()> {
+        self.connect_to(address).await
+    }
+
+    async fn peers(&self) -> Result<Vec<PeerSummary>> {
+        self.known_peers().await
+    }
+
+    async fn identity(&self) -> Result<Identity> {
+        Ok(Identity { peer: self.peer.to_string(), addresses: self.addresses().await })
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.node_status().await
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        self.stop_asked.cancel();
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Local").field("peer", &self.peer).field("home", &self.config.home).finish()
+    }
+}
+
+/// A text that should be an id, with an error that says what it is instead.
+pub(crate) fn parse_id(text: &str) -> Result<hive_protocol::BlockId> {
+    use hive_protocol::id::IdError;
+    text.parse().map_err(|error: IdError| {
+        let is_chunk = text.parse::<hive_protocol::ChunkId>().is_ok();
+        let hint = if is_chunk {
+            "this names a chunk, a part of a file; give the id of the file or the directory"
+        } else {
+            "ids are what `hive add` and `hive ls` print: bafyr…"
+        };
+        HiveError::caused(
+            hive_api::ErrorKind::Usage,
+            format!("`{text}` is no id of a model"),
+            &error,
+        )
+        .hint(hint)
+    })
+}

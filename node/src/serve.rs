@@ -1,0 +1,90 @@
+//! Answers peers: blocks, bitmaps and group hashes at once, chunks through the upload slots.
+//!
+//! Everything goes through the store's visibility, so what is local is as if it were not there. A
+//! full queue answers `Busy`; nothing here waits for a peer without a bound.
+
+mod chunks;
+mod history;
+mod limiter;
+mod slots;
+
+use std::sync::Arc;
+
+use hive_api::Result;
+use hive_protocol::message::{Have, Request, Response};
+use hive_store as store;
+use hive_swarm::InboundRequest;
+use serde_bytes::ByteBuf;
+use tokio::sync::{Semaphore, mpsc};
+
+pub(crate) use chunks::run as serve_chunks;
+
+use crate::errors;
+use crate::local::{Local, blocking};
+use history::History;
+
+/// Questions answered at once; each is a look into the index.
+const ANSWERS: usize = 16;
+/// When somebody may ask again who could not be answered.
+const RETRY_MS: u64 = 500;
+
+/// Answers `model/1` until the node stops.
+pub(crate) async fn serve_requests(local: Local, mut requests: mpsc::Receiver<InboundRequest>) {
+    let room = Arc::new(Semaphore::new(ANSWERS));
+    let history = Arc::new(History::default());
+    loop {
+        let request = tokio::select! {
+            () = local.stop.cancelled() => return,
+            request = requests.recv() => request,
+        };
+        let Some(InboundRequest { peer, request, reply }) = request else { return };
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let (this, history) = (local.clone(), history.clone());
+        local.tasks.spawn(async move {
+            let answer = blocking(move || answer(&this.store, &history, request)).await;
+            reply.send(answer.unwrap_or_else(|error| {
+                tracing::warn!(%peer, %error, "cannot answer");
+                Response::Busy { retry_ms: RETRY_MS }
+            }));
+            drop(permit);
+        });
+    }
+}
+
+fn answer(store: &store::Store, history: &History, request: Request) -> Result<Response> {
+    let index = |error: store::IndexError| errors::store("cannot read the index", &error);
+    Ok(match request {
+        Request::Block(id) => match store.block_for_peer(&id).map_err(index)? {
+            Some(bytes) => Response::Block(ByteBuf::from(bytes)),
+            None => Response::NotHeld,
+        },
+        Request::Have { id, since } => match store.offer(&id).map_err(index)? {
+            Some(offer) => {
+                // The version first: a group that comes between is told twice rather than never.
+                let version = offer.version();
+                Response::Have(Have {
+                    version,
+                    groups: history.since(id, since, version, &offer.have()),
+                })
+            }
+            None => Response::NotHeld,
+        },
+        Request::GroupHashes(chunks) => {
+            let hashes = chunks.iter().map(|chunk| {
+                let hashes = store.group_hashes(chunk).map_err(index)?.unwrap_or_default();
+                Ok(ByteBuf::from(hashes.concat()))
+            });
+            Response::GroupHashes(hashes.collect::<Result<_>>()?)
+        }
+        Request::HaveChunks(chunks) => {
+            let mut bits = vec![0u8; chunks.len().div_ceil(8)];
+            for (at, held) in store.have_chunks(&chunks).map_err(index)?.into_iter().enumerate() {
+                bits[at / 8] |= u8::from(held) << (at % 8);
+            }
+            Response::HaveChunks(ByteBuf::from(bits))
+        }
+        Request::Hello { .. } => {
+            Response::Hello { features: Vec::new(), agent: crate::AGENT.into() }
+        }
+    })
+}

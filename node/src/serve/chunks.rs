@@ -1,0 +1,198 @@
+//! Serves `chunk/1`: a queue in front of eight slots, the disk read ahead of the socket.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hive_protocol::chunk_message::{ChunkResponse, Range, Status};
+use hive_protocol::limits::GROUP_LEN;
+use hive_store as store;
+use hive_swarm::{ChunkRequests, InboundChunks, Peer, SwarmEvent};
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
+
+use super::limiter::Limiter;
+use super::slots::{Full, SLOTS, Slot, Slots};
+use crate::local::Local;
+
+/// Groups read ahead of the socket, for each slot.
+const READ_AHEAD: usize = 3;
+/// Bytes a second that a slot needs to send a slice of 64 KiB every second.
+const SLICE_RATE: u64 = 64 << 10;
+/// How long a reader may take over one group: nobody holds a slot with less than 9 KB/s.
+const GROUP_PATIENCE: Duration = Duration::from_mins(2);
+/// When somebody may ask again who found the queue full.
+const RETRY_MS: u64 = 500;
+/// A request that waited this long is told to come again: the asker gives up at 15 s.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// How often requests that waited too long are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
+struct Waiting {
+    since: Instant,
+    inbound: InboundChunks,
+}
+
+/// Serves until the node stops.
+pub(crate) async fn run(local: Local, mut requests: ChunkRequests) {
+    let Ok(swarm) = local.swarm() else { return };
+    let mut events = swarm.events();
+    let limiter = Arc::new(Limiter::new(local.config.upload_limit));
+    let mut slots: Slots<Peer, Waiting> = Slots::new(slots_for(local.config.upload_limit));
+    // As many as there are slots, so that giving one back never waits.
+    let (done, mut freed) = mpsc::channel::<Slot<Peer>>(SLOTS);
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            () = local.stop.cancelled() => return,
+            inbound = requests.recv() => {
+                let Some(inbound) = inbound else { return };
+                let cost = inbound.request.payload_len();
+                let waiting = Waiting { since: Instant::now(), inbound };
+                if let Err(Full(waiting)) = slots.push(waiting.inbound.peer, cost, waiting) {
+                    refuse(&local, waiting.inbound, Status::Busy, RETRY_MS);
+                }
+            }
+            Some(slot) = freed.recv() => slots.done(slot),
+            event = events.recv() => match event {
+                Ok(SwarmEvent::PeerDisconnected { peer }) => slots.forget(peer),
+                // What was missed is a peer that left: its requests fail when their turn comes.
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            _ = sweep.tick() => {
+                for waiting in slots.take_if(|waiting| waiting.since.elapsed() > MAX_WAIT) {
+                    refuse(&local, waiting.inbound, Status::Busy, RETRY_MS);
+                }
+            }
+        }
+        while let Some((slot, waiting)) = slots.next() {
+            let (this, limiter, done) = (local.clone(), limiter.clone(), done.clone());
+            local.tasks.spawn(async move {
+                let stop = this.stop.clone();
+                tokio::select! {
+                    () = serve(&this, &limiter, waiting.inbound) => {}
+                    () = stop.cancelled() => {}
+                }
+                let _ = done.send(slot).await;
+            });
+        }
+    }
+}
+
+/// Refuses without holding up the queue.
+fn refuse(local: &Local, inbound: InboundChunks, status: Status, retry_ms: u64) {
+    local.tasks.spawn(async move {
+        if let Err(error) = inbound.reply.refuse(status, retry_ms).await {
+            tracing::debug!(peer = %inbound.peer, %error, "cannot refuse");
+        }
+    });
+}
+
+async fn serve(local: &Local, limiter: &Limiter, inbound: InboundChunks) {
+    let InboundChunks { peer, request, reply, .. } = inbound;
+    let id = request.id;
+    let store = local.store.clone();
+    let offered = tokio::task::spawn_blocking(move || {
+        let offer = store.offer(&id)?;
+        Ok::<_, store::IndexError>(offer)
+    });
+    let offer = match offered.await {
+        Ok(Ok(Some(offer))) => offer,
+        Ok(Ok(None)) => return answer(peer, reply.refuse(Status::NotHeld, 0).await),
+        Ok(Err(error)) => {
+            tracing::warn!(%peer, %error, "cannot read the index");
+            return answer(peer, reply.refuse(Status::Busy, RETRY_MS).await);
+        }
+        Err(_) => return,
+    };
+    let version = offer.version();
+    let granted = grant(&offer, &request.ranges);
+    if granted.is_empty() {
+        return answer(peer, reply.refuse(Status::NotHeld, 0).await);
+    }
+    let response = ChunkResponse::ok(granted.clone(), version);
+    let mut sending = match reply.accept(&request, &response).await {
+        Ok(sending) => sending,
+        Err(error) => return answer(peer, Err(error)),
+    };
+    let deadline = group_deadline(local.config.upload_limit);
+    let (groups, mut read) = mpsc::channel::<Bytes>(READ_AHEAD);
+    let reader = tokio::task::spawn_blocking(move || read_groups(&offer, &granted, &groups));
+    while let Some(group) = read.recv().await {
+        let pace = |len| limiter.acquire(len);
+        let sent = tokio::time::timeout(deadline, sending.send_group_paced(&group, pace)).await;
+        match sent {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return answer(peer, Err(error)),
+            // Dropping `sending` resets the stream.
+            Err(_) => return tracing::debug!(%peer, "reads too slowly"),
+        }
+        local.uploaded.fetch_add(group.len() as u64, Ordering::Relaxed);
+    }
+    match reader.await {
+        Ok(Ok(())) => answer(peer, sending.finish().await),
+        // Dropping `sending` resets the stream, which the asker sees as a failure of ours.
+        Ok(Err(error)) => {
+            tracing::warn!(%id, %error, "cannot read what is offered");
+            local.offers_changed();
+        }
+        Err(error) => tracing::error!(%error, "a reader failed"),
+    }
+}
+
+fn answer(peer: Peer, sent: Result<(), hive_swarm::SendError>) {
+    if let Err(error) = sent {
+        tracing::debug!(%peer, %error, "an upload ended early");
+    }
+}
+
+/// Slots that a limit feeds: each gets a slice of 64 KiB well before its reader takes it for dead.
+fn slots_for(limit: Option<u64>) -> usize {
+    limit.map_or(SLOTS, |limit| usize::try_from(limit / SLICE_RATE).unwrap_or(SLOTS))
+}
+
+/// How long one group may take to be sent: what the limit makes of it, and two minutes for the
+/// reader's part.
+fn group_deadline(limit: Option<u64>) -> Duration {
+    let paced = limit.map_or(0, |limit| GROUP_LEN * SLOTS as u64 / limit.max(1));
+    GROUP_PATIENCE + Duration::from_secs(paced)
+}
+
+/// The beginnings of the ranges that are held, each up to its first missing group.
+fn grant(offer: &store::Offer, asked: &[Range]) -> Vec<Range> {
+    let have = offer.have();
+    let mut granted = Vec::new();
+    for range in asked {
+        let Some(position) = offer.geometry().position(&range.chunk) else { continue };
+        let chunk = offer.geometry().chunks()[position];
+        if chunk.size != range.size {
+            continue;
+        }
+        let first = chunk.first_group + range.first;
+        let n = (first..first + range.n).take_while(|group| have.contains(*group)).count() as u32;
+        if n > 0 {
+            granted.push(Range { n, ..*range });
+        }
+    }
+    granted
+}
+
+/// Reads on a blocking thread until the socket's side has gone.
+fn read_groups(
+    offer: &store::Offer,
+    ranges: &[Range],
+    groups: &mpsc::Sender<Bytes>,
+) -> Result<(), store::ReadError> {
+    for range in ranges {
+        for index in range.first..range.first + range.n {
+            let mut group = Vec::new();
+            offer.read_group(&range.chunk, range.size, index, &mut group)?;
+            if groups.blocking_send(Bytes::from(group)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

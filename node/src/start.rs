@@ -1,0 +1,264 @@
+//! Starts a node and ends it: keys, store, swarm, tasks, local API, and back in reverse order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use ed25519_dalek::SigningKey;
+use hive_api::{ErrorKind, Hive, HiveError, Result};
+use hive_store::{self as store, Store};
+use hive_swarm::{self as swarm, NodeIdentity};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::fetch::Fetches;
+use crate::keys::{self, KeyError};
+use crate::local::{Inner, Local, blocking, now};
+use crate::{announce, book, errors, listen, serve};
+
+/// Where the index keeps whose home it is, to notice a lost key.
+const OWNER: &str = "identity/peer";
+
+/// How long no new address has to come, and how often to look at most.
+const SETTLE: Duration = Duration::from_millis(50);
+const SETTLE_STEPS: usize = 20;
+
+/// A running node. Dropping it ends its tasks without waiting; [`Node::shutdown`] waits.
+pub struct Node {
+    local: Local,
+    addresses: Vec<String>,
+    api: Option<hive_http::Server>,
+    swarm_task: Option<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Starts a node: takes the home, listens, joins, serves. Returns when it can be used.
+    ///
+    /// # Errors
+    ///
+    /// The home is in use by another process or cannot be read, its key is lost, an address cannot
+    /// be listened on, or the local API's port is taken.
+    pub async fn start(config: Config) -> Result<Self> {
+        let settings = config.clone();
+        let (store, node_key, publisher_key) = blocking(move || open_home(&settings)).await?;
+        let identity = NodeIdentity::from_ed25519_secret(node_key.to_bytes());
+        let stop = CancellationToken::new();
+        let started = if config.online {
+            Some(start_swarm(&config, &store, &identity, &stop).await?)
+        } else {
+            None
+        };
+        let swarm = started.as_ref().map(|started| started.client.clone());
+        let local = Local::new(Inner {
+            config,
+            store,
+            swarm: swarm.clone(),
+            peer: identity.peer(),
+            node_key,
+            publisher_key,
+            fetches: Fetches::default(),
+            catalog: Catalog::default(),
+            offers: Notify::new(),
+            uploaded: AtomicU64::new(0),
+            started: Instant::now(),
+            tasks: TaskTracker::new(),
+            stop,
+            stop_asked: CancellationToken::new(),
+        });
+        let (swarm_task, addresses) = match started {
+            Some(started) => {
+                let addresses = settled(&started.client).await;
+                let tasks = &local.tasks;
+                tasks.spawn(serve::serve_requests(local.clone(), started.requests));
+                tasks.spawn(serve::serve_chunks(local.clone(), started.chunks));
+                tasks.spawn(listen::run(local.clone(), started.gossip));
+                tasks.spawn(announce::run(local.clone()));
+                tasks.spawn(book::run(local.clone(), started.client));
+                (Some(started.task), addresses)
+            }
+            None => (None, Vec::new()),
+        };
+        let mut node = Self { local, addresses, api: None, swarm_task };
+        if let Some(address) = node.local.config.api {
+            match start_api(&node.local, address).await {
+                Ok(api) => node.api = Some(api),
+                Err(error) => {
+                    node.shutdown().await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(node)
+    }
+
+    /// What fronts see of the node.
+    pub fn hive(&self) -> Arc<dyn Hive> {
+        Arc::new(self.local.clone())
+    }
+
+    /// The node's peer id.
+    pub fn peer(&self) -> String {
+        self.local.peer.to_string()
+    }
+
+    /// Full addresses that others can dial.
+    pub fn addresses(&self) -> Vec<String> {
+        self.addresses.clone()
+    }
+
+    /// Where the local API is, if it is on.
+    pub fn api_addr(&self) -> Option<SocketAddr> {
+        self.api.as_ref().map(hive_http::Server::address)
+    }
+
+    /// Resolves when somebody asked for the node's end over a front. Cancel safe.
+    pub async fn stopped(&self) {
+        self.local.stop_asked.cancelled().await;
+    }
+
+    /// Ends the node in good order and waits for all of it.
+    pub async fn shutdown(mut self) {
+        if let Some(api) = self.api.take() {
+            api.shutdown().await;
+        }
+        if let Some(swarm) = &self.local.swarm {
+            book::save(&self.local, swarm).await;
+        }
+        self.local.stop.cancel();
+        self.local.tasks.close();
+        self.local.tasks.wait().await;
+        if let Some(task) = self.swarm_task.take()
+            && let Err(error) = task.await
+            && error.is_panic()
+        {
+            tracing::error!(%error, "the swarm's task failed");
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.local.stop.cancel();
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("local", &self.local).field("api", &self.api_addr()).finish()
+    }
+}
+
+/// The addresses, once they are all there: listening on every interface becomes an address each, one
+/// after another.
+async fn settled(client: &swarm::Client) -> Vec<String> {
+    let mut addresses = client.listen_addrs().await;
+    for _ in 0..SETTLE_STEPS {
+        tokio::time::sleep(SETTLE).await;
+        let now = client.listen_addrs().await;
+        if now.len() == addresses.len() {
+            break;
+        }
+        addresses = now;
+    }
+    addresses
+}
+
+fn open_home(config: &Config) -> Result<(Store, SigningKey, SigningKey)> {
+    let home = &config.home;
+    let options = store::Options { quota: config.quota, reserve: config.reserve };
+    let store = Store::open(home, options).map_err(|error| {
+        let message = format!("cannot open the home `{}`", home.display());
+        match &error {
+            store::OpenError::Locked { .. } => {
+                HiveError::caused(ErrorKind::Failed, message, &error).hint(
+                    "talk to the node that runs there, stop it, or give another home with `--home`",
+                )
+            }
+            store::OpenError::NewerSchema { .. } => {
+                HiveError::caused(ErrorKind::Failed, message, &error)
+                    .hint("a newer hive wrote it; use that one, or another home")
+            }
+            error => errors::store(message, error),
+        }
+    })?;
+    let key = |error: KeyError| {
+        HiveError::caused(ErrorKind::Failed, "cannot use this home's keys", &error)
+            .hint("restore the file from a backup, or make it readable to you alone (chmod 600)")
+    };
+    let path = home.join(keys::IDENTITY);
+    let owner =
+        store.meta(OWNER).map_err(|error| errors::store("cannot read the index", &error))?;
+    let node_key = match keys::read(&path).map_err(key)? {
+        Some(found) => found,
+        None if owner.is_some() && !config.reset_identity => {
+            return Err(HiveError::new(
+                ErrorKind::Failed,
+                format!("`{}` is missing, and with it this node's identity", path.display()),
+            )
+            .hint("restore it from a backup, or make a new identity: `hive id --reset`"));
+        }
+        None => keys::create(&path).map_err(key)?,
+    };
+    let peer = NodeIdentity::from_ed25519_secret(node_key.to_bytes()).peer().to_string();
+    if owner.as_deref() != Some(peer.as_bytes()) {
+        let kept = store.set_meta(OWNER, peer.as_bytes());
+        kept.map_err(|error| errors::store("cannot write the index", &error))?;
+    }
+    let path = home.join(keys::PUBLISHER);
+    let publisher_key = match keys::read(&path).map_err(key)? {
+        Some(found) => found,
+        None => keys::create(&path).map_err(key)?,
+    };
+    Ok((store, node_key, publisher_key))
+}
+
+async fn start_swarm(
+    config: &Config,
+    store: &Store,
+    identity: &NodeIdentity,
+    stop: &CancellationToken,
+) -> Result<swarm::Started> {
+    let store = store.clone();
+    let known_peers = blocking(move || book::load(&store, now())).await?;
+    let swarm_config = swarm::Config {
+        network: config.network.clone(),
+        listen: config.listen.clone(),
+        bootstrap: config.bootstrap.clone(),
+        external: config.external.clone(),
+        mdns: config.mdns,
+        dht_server: config.dht_server,
+        agent: crate::AGENT.into(),
+        node_name: config.node_name.clone(),
+        allow_private: config.allow_private,
+        known_peers,
+        ..swarm::Config::default()
+    };
+    swarm::start(identity, swarm_config, stop.clone()).map_err(|error| {
+        let kind = match &error {
+            swarm::StartError::Network { .. } | swarm::StartError::Address { .. } | swarm::StartError::NodeName { .. } => {
+                ErrorKind::Usage
+            }
+            _ => ErrorKind::Failed,
+        };
+        let hint = match &error {
+            swarm::StartError::Listen { .. } => {
+                "another program has the port; choose others with `--listen`, or dial only with `--listen none`"
+            }
+            _ => "`hive config` shows every setting and where it comes from",
+        };
+        HiveError::caused(kind, "cannot start the network", &error).hint(hint)
+    })
+}
+
+async fn start_api(local: &Local, address: SocketAddr) -> Result<hive_http::Server> {
+    let options = hive_http::Options::new(&local.config.home, address);
+    hive_http::Server::start(options, Arc::new(local.clone())).await.map_err(|error| {
+        HiveError::caused(ErrorKind::Failed, format!("cannot serve the local API on {address}"), &error)
+            .hint("another program has the port; choose another with `--api ADDR`, or turn it off with `--api off`")
+    })
+}
