@@ -1,0 +1,53 @@
+//! What a command failed with, from whichever layer, as one [`HiveError`].
+
+use std::io;
+
+use hive_api::{ErrorKind, HiveError};
+
+/// A request that makes no sense.
+pub(crate) fn usage(message: impl Into<String>) -> HiveError {
+    HiveError::new(ErrorKind::Usage, message)
+}
+
+/// Whether the reader of our output went away, which is how `hive ls | head -1` ends well.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    // Nodes tell of their own pipes in words, so this one is ours.
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// The error with all its causes; its kind is the first that one of them has.
+pub(crate) fn describe(error: &anyhow::Error) -> HiveError {
+    let mut described = HiveError { kind: ErrorKind::Failed, messages: Vec::new(), hint: None };
+    let mut kind = None;
+    for cause in error.chain() {
+        match cause.downcast_ref::<HiveError>() {
+            Some(told) => {
+                kind = kind.or(Some(told.kind));
+                described.hint = described.hint.or_else(|| told.hint.clone());
+                described.messages.extend(told.messages.iter().cloned());
+            }
+            None => described.messages.push(cause.to_string()),
+        }
+    }
+    described.kind = kind.unwrap_or(ErrorKind::Failed);
+    described
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn context_goes_first_and_kind_and_hint_are_kept() {
+        let told = HiveError::new(ErrorKind::NoSpace, "disk is full").hint("`hive gc`");
+        let error = Err::<(), _>(told).context("cannot fetch `x`").unwrap_err();
+        let described = describe(&error);
+        assert_eq!(described.kind, ErrorKind::NoSpace);
+        assert_eq!(described.messages, ["cannot fetch `x`", "disk is full"]);
+        assert_eq!(described.hint.as_deref(), Some("`hive gc`"));
+    }
+}

@@ -1,0 +1,131 @@
+//! The node that a command talks to: the one that runs on the home, or one of its own.
+//!
+//! The only file that knows `hive_node`. Everything else sees `dyn Hive`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use hive_api::{ErrorKind, Hive, HiveError, Result};
+use hive_http::Remote;
+use hive_node::{Config, DhtServer, Node};
+
+use crate::settings::{Dht, Settings};
+
+pub(crate) use hive_node::TINY_MODEL;
+
+/// Where a node listens that lives as long as a command.
+const ANY_PORT: [&str; 4] =
+    ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/tcp/0", "/ip6/::/udp/0/quic-v1"];
+
+/// What a command needs of a node that it starts itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The store and the engine; no socket is opened.
+    Disk,
+    /// The network too. Others may talk to this node while it lasts, so that `hive status` tells of
+    /// a fetch in another window.
+    Network,
+}
+
+/// A node at hand.
+pub(crate) enum Handle {
+    /// It runs already.
+    Remote(Arc<Remote>),
+    /// It runs in this process, for this command.
+    Here(Box<Node>),
+}
+
+impl Handle {
+    /// Finds the node of the home, or starts one.
+    pub(crate) async fn open(settings: &Settings, need: Need) -> Result<Self> {
+        if let Some(remote) = Remote::discover(&settings.home).await? {
+            return Ok(Self::Remote(Arc::new(remote)));
+        }
+        let online = need == Need::Network;
+        let api = online.then(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+        let mut config = Config { online, api, ..config(settings) };
+        if settings.is_default("listen") {
+            // Nobody comes back to a node that lives for a command; the known port is for `join`,
+            // which may be running on another home.
+            config.listen = ANY_PORT.map(str::to_owned).to_vec();
+        }
+        Ok(Self::Here(Box::new(Node::start(config).await?)))
+    }
+
+    /// What the node can be asked.
+    pub(crate) fn hive(&self) -> Arc<dyn Hive> {
+        match self {
+            Self::Remote(remote) => Arc::<Remote>::clone(remote),
+            Self::Here(node) => node.hive(),
+        }
+    }
+
+    /// Whether the node was there before the command and stays after it.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self, Self::Remote(_))
+    }
+
+    /// Ends a node of our own in good order.
+    pub(crate) async fn close(self) {
+        if let Self::Here(node) = self {
+            node.shutdown().await;
+        }
+    }
+}
+
+/// Whether a node runs on the home.
+pub(crate) async fn is_running(settings: &Settings) -> bool {
+    matches!(Remote::discover(&settings.home).await, Ok(Some(_)))
+}
+
+/// Starts the node of `hive join`, which is the only one of its home.
+pub(crate) async fn start(settings: &Settings) -> Result<Node> {
+    refuse_second(&settings.home).await?;
+    Node::start(config(settings)).await
+}
+
+/// Gives a home a new identity, and says which.
+pub(crate) async fn reset_identity(settings: &Settings) -> Result<String> {
+    refuse_second(&settings.home).await?;
+    let config = Config { online: false, api: None, reset_identity: true, ..config(settings) };
+    let node = Node::start(config).await?;
+    let peer = node.peer();
+    node.shutdown().await;
+    Ok(peer)
+}
+
+async fn refuse_second(home: &Path) -> Result<()> {
+    let Some(remote) = Remote::discover(home).await? else { return Ok(()) };
+    let process = remote.pid().map_or_else(String::new, |pid| format!(" in process {pid}"));
+    let message = format!("a node runs on `{}` already{process}", home.display());
+    Err(HiveError::new(ErrorKind::Failed, message)
+        .hint("`hive status` asks it how it is; another node needs another `--home`"))
+}
+
+fn config(settings: &Settings) -> Config {
+    let settings = settings.clone();
+    Config {
+        home: settings.home,
+        online: true,
+        network: settings.network,
+        listen: settings.listen,
+        bootstrap: settings.bootstrap,
+        external: settings.external,
+        mdns: settings.mdns,
+        allow_private: settings.allow_private,
+        dht_server: match settings.dht {
+            Dht::Auto => DhtServer::Auto,
+            Dht::Always => DhtServer::Always,
+            Dht::Never => DhtServer::Never,
+        },
+        node_name: settings.name,
+        share: settings.share,
+        upload_limit: settings.upload_limit,
+        quota: settings.quota,
+        reserve: settings.reserve,
+        api: settings.api,
+        reset_identity: false,
+        provider_timeout: settings.provider_timeout,
+    }
+}

@@ -1,0 +1,203 @@
+//! The table of settings.
+
+use std::net::SocketAddr;
+
+use hive_api::Visibility;
+
+use super::{Dht, Settings};
+use crate::env;
+use crate::units;
+
+/// A setting.
+pub(crate) struct Key {
+    /// Its name in `config.toml` and in `hive config`.
+    pub(crate) name: &'static str,
+    /// The environment variable that sets it.
+    pub(crate) env: &'static str,
+    /// What it is if nobody says.
+    pub(crate) default: &'static str,
+    /// Whether it is a list: an array in the file, separated by commas elsewhere.
+    pub(crate) list: bool,
+    /// Reads a text.
+    pub(crate) set: fn(&mut Settings, &str) -> Result<(), String>,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Looks a key up.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+const fn key(
+    name: &'static str,
+    env: &'static str,
+    default: &'static str,
+    set: fn(&mut Settings, &str) -> Result<(), String>,
+) -> Key {
+    Key { name, env, default, list: false, set }
+}
+
+const fn list(
+    name: &'static str,
+    env: &'static str,
+    default: &'static str,
+    set: fn(&mut Settings, &str) -> Result<(), String>,
+) -> Key {
+    Key { name, env, default, list: true, set }
+}
+
+/// All settings, as `hive config` lists them.
+pub(crate) static KEYS: &[Key] = &[
+    key("network", env::HIVE_NETWORK, "main", |settings, text| {
+        settings.network = network(text)?;
+        Ok(())
+    }),
+    list(
+        "listen",
+        env::HIVE_LISTEN,
+        "/ip4/0.0.0.0/tcp/4483,/ip4/0.0.0.0/udp/4483/quic-v1,/ip6/::/tcp/4483,/ip6/::/udp/4483/quic-v1",
+        |settings, text| {
+            settings.listen = if text == "none" { Vec::new() } else { addresses(text)? };
+            Ok(())
+        },
+    ),
+    list("bootstrap", env::HIVE_BOOTSTRAP, "", |settings, text| {
+        settings.bootstrap = addresses(text)?;
+        match settings.bootstrap.iter().find(|address| !address.contains("/p2p/")) {
+            Some(address) => Err(format!("`{address}` does not say which node (…/p2p/ID)")),
+            None => Ok(()),
+        }
+    }),
+    list("external", env::HIVE_EXTERNAL, "", |settings, text| {
+        settings.external = addresses(text)?;
+        Ok(())
+    }),
+    key("api", env::HIVE_API, "127.0.0.1:4484", |settings, text| {
+        settings.api = if is_off(text) { None } else { Some(loopback(text)?) };
+        Ok(())
+    }),
+    key("share", env::HIVE_SHARE, "local", |settings, text| {
+        settings.share = visibility(text)?;
+        Ok(())
+    }),
+    key("name", env::HIVE_NAME, "", |settings, text| {
+        settings.name = match text {
+            "" => None,
+            name => Some(name.parse::<hive_protocol::Name>().map_err(|e| e.to_string())?.into()),
+        };
+        Ok(())
+    }),
+    key("mdns", env::HIVE_MDNS, "on", |settings, text| {
+        settings.mdns = switch(text)?;
+        Ok(())
+    }),
+    key("allow-private", env::HIVE_ALLOW_PRIVATE, "off", |settings, text| {
+        settings.allow_private = switch(text)?;
+        Ok(())
+    }),
+    key("dht", env::HIVE_DHT, "auto", |settings, text| {
+        settings.dht = match text {
+            "auto" => Dht::Auto,
+            "always" => Dht::Always,
+            "never" => Dht::Never,
+            _ => return Err(format!("`{text}` is none of `auto`, `always`, `never`")),
+        };
+        Ok(())
+    }),
+    key("upload-limit", env::HIVE_UPLOAD_LIMIT, "off", |settings, text| {
+        settings.upload_limit = size(text, "off")?;
+        if settings.upload_limit == Some(0) {
+            return Err("nothing could be served; write `off` for no limit".to_owned());
+        }
+        Ok(())
+    }),
+    key("quota", env::HIVE_QUOTA, "off", |settings, text| {
+        settings.quota = size(text, "off")?;
+        Ok(())
+    }),
+    key("reserve", env::HIVE_RESERVE, "auto", |settings, text| {
+        settings.reserve = size(text, "auto")?;
+        Ok(())
+    }),
+    key("provider-timeout", env::HIVE_PROVIDER_TIMEOUT, "20s", |settings, text| {
+        settings.provider_timeout = units::parse_duration(text)?;
+        Ok(())
+    }),
+    key("log", env::HIVE_LOG, "", |settings, text| {
+        settings.log = (!text.is_empty()).then(|| text.to_owned());
+        Ok(())
+    }),
+];
+
+fn is_off(text: &str) -> bool {
+    matches!(text, "off" | "false" | "no")
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "0" => Ok(false),
+        _ if is_off(text) => Ok(false),
+        _ => Err(format!("`{text}` is neither `on` nor `off`")),
+    }
+}
+
+fn size(text: &str, none: &str) -> Result<Option<u64>, String> {
+    if text == none { Ok(None) } else { units::parse_bytes(text).map(Some) }
+}
+
+/// Reads who may have a model.
+pub(crate) fn visibility(text: &str) -> Result<Visibility, String> {
+    match text {
+        "public" => Ok(Visibility::Public),
+        "unlisted" => Ok(Visibility::Unlisted),
+        "local" => Ok(Visibility::Local),
+        _ => Err(format!("`{text}` is none of `public`, `unlisted`, `local`")),
+    }
+}
+
+/// The name becomes part of protocol names, which are paths.
+fn network(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is no network: 1 to 64 of `a-z`, `0-9` and `-`"))
+    }
+}
+
+/// Items of a list written in one text.
+pub(crate) fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+fn addresses(text: &str) -> Result<Vec<String>, String> {
+    items(text)
+        .map(|item| {
+            // What follows the first slash is the swarm's to judge; this catches `host:port`.
+            if item.starts_with('/') {
+                Ok(item.to_owned())
+            } else {
+                Err(format!("`{item}` is no multiaddr, as `/ip4/192.0.2.1/tcp/4483` is one"))
+            }
+        })
+        .collect()
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let with_ip = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let address: SocketAddr =
+        with_ip.as_deref().unwrap_or(text).parse().map_err(|_| {
+            format!("`{text}` is neither an address like `127.0.0.1:4484` nor `off`")
+        })?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(format!("`{text}` can be reached by other machines; the local API is for this one"))
+    }
+}
