@@ -1,137 +1,100 @@
 //! A loaded model, as the node sees it.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs::File;
 
 use serde::{Deserialize, Serialize};
 
-/// How the next token is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sampling {
-    /// Divides the logits; 0 takes the most likely token every time.
-    pub temperature: f32,
-    /// Keeps the `k` most likely tokens; `None` keeps all.
-    pub top_k: Option<u32>,
-    /// Keeps the smallest set of tokens whose probabilities reach this sum; `None` keeps all.
-    pub top_p: Option<f32>,
-    /// The same seed, model and prompt give the same tokens on the same machine.
-    pub seed: u64,
+use crate::generate::{
+    Device, Embedded, GenerateRequest, Generated, ModelInfo, Piece, Prompt, ToolCall,
+};
+
+/// A file of a model, open for reading.
+#[derive(Debug)]
+pub struct Part {
+    /// Its path in the model's tree; the file's name if the model is one file.
+    pub path: String,
+    /// The file. Whoever loads it reads it through; later changes to it do not matter.
+    pub file: File,
 }
 
-impl Default for Sampling {
-    fn default() -> Self {
-        Self { temperature: 0.7, top_k: Some(64), top_p: Some(0.95), seed: 0 }
-    }
-}
-
-/// A prompt and how to continue it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GenerateRequest {
-    /// Text that the model continues.
-    pub prompt: String,
-    /// At most this many tokens are generated.
-    pub max_tokens: u32,
-    /// How the next token is drawn.
-    pub sampling: Sampling,
-    /// Generation ends before any of these strings; none of them is part of the output.
-    pub stop: Vec<String>,
-}
-
-/// A piece of generated text: whole characters, often one token's worth.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// The text.
-    pub text: String,
-}
-
-/// Why generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// The model ended its text, or a stop string appeared.
-    Stop,
-    /// `max_tokens` or the model's context was reached.
-    Length,
-    /// The caller cancelled.
-    Cancelled,
-}
-
-/// What a generation cost.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Generated {
-    /// Why it ended.
-    pub finish: Finish,
-    /// Tokens in the prompt, with those that the tokenizer adds.
-    pub prompt_tokens: u32,
-    /// Tokens generated.
-    pub generated_tokens: u32,
-    /// Seconds spent reading the prompt.
-    pub prompt_seconds: f64,
-    /// Seconds spent generating.
-    pub generate_seconds: f64,
-}
-
-/// What a loaded model is.
+/// How a model is loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelInfo {
-    /// `general.architecture` of the file: `llama`, `gemma3`, …
-    pub architecture: String,
-    /// The name in the file, if it has one.
-    pub name: Option<String>,
-    /// Number of weights.
-    pub parameters: u64,
-    /// Longest sequence in tokens.
-    pub context_length: u32,
-    /// Number of tokens in the vocabulary.
-    pub vocab_size: u32,
-    /// Bytes of weights held in memory after loading.
-    pub weight_bytes: u64,
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineOptions {
+    /// Where it computes.
+    pub device: Device,
+    /// Texts that it works at together.
+    pub places: u32,
+    /// Bytes of keys and values of earlier prompts that are kept for the next one.
+    pub prefix_bytes: u64,
+    /// Tokens of context at most; `None` takes what the model can.
+    pub context: Option<u32>,
+    /// Threads that compute; `None` takes all cores.
+    pub threads: Option<u32>,
 }
 
-/// Where a model computes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            device: Device::Cpu,
+            places: 4,
+            prefix_bytes: 256 << 20,
+            context: None,
+            threads: None,
+        }
+    }
+}
+
+/// Names a text that an engine works at. Chosen by the caller, never used twice.
+pub type Ticket = u64;
+
+/// What a text has come to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Device {
-    /// The processor.
-    #[default]
-    Cpu,
-    /// An NVIDIA GPU; needs a build with the feature `cuda`.
-    Cuda,
-    /// An Apple GPU; needs a build with the feature `metal`.
-    Metal,
+pub enum Output {
+    /// More text.
+    Piece(Piece),
+    /// A tool is to be called.
+    ToolCall(ToolCall),
+    /// The last output.
+    Done(Generated),
+    /// The last output of a text that cannot go on.
+    Failed(Failure),
 }
 
-/// A flag that ends a generation early. Cheap to clone; all clones are one flag.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Asks the generation to end before its next token.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether somebody asked.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A loaded model. Blocking: give it a thread of its own.
+/// A loaded model: it works at a few texts at once, one step after another. Blocking; one thread
+/// drives it.
 pub trait Engine: Send {
     /// What is loaded.
     fn info(&self) -> &ModelInfo;
 
-    /// Continues a prompt, handing each piece of text to `sink` as it is made; `Break` from the
-    /// sink, or `cancel`, ends it.
-    fn generate(
-        &mut self,
-        request: &GenerateRequest,
-        cancel: &Cancel,
-        sink: &mut dyn FnMut(Piece) -> ControlFlow<()>,
-    ) -> Result<Generated, EngineError>;
+    /// Places that are free: [`begin`](Self::begin) takes a text for each.
+    fn free(&self) -> usize;
+
+    /// Takes in a text. Its tokens are counted and checked here; nothing is computed.
+    ///
+    /// # Errors
+    ///
+    /// No place is free, or the request cannot be met: the prompt is too long, the template or the
+    /// form is broken, the model does not generate. The engine is as it was before.
+    fn begin(&mut self, ticket: Ticket, request: GenerateRequest) -> Result<(), EngineError>;
+
+    /// Drops a text; its last output comes from the next step and says `Cancelled`. Keys and values
+    /// that are complete are kept for the next prompt. A ticket that ended is ignored.
+    fn cancel(&mut self, ticket: Ticket);
+
+    /// Goes on with every text: one token each, or a stretch of a prompt. Appends what each has
+    /// come to; a text that ended frees its place. Does nothing when there are none.
+    fn step(&mut self, outputs: &mut Vec<(Ticket, Output)>);
+
+    /// Makes vectors of texts.
+    ///
+    /// # Errors
+    ///
+    /// The model does not embed, or a text cannot be read.
+    fn embed(&mut self, texts: &[Prompt]) -> Result<Embedded, EngineError>;
 }
 
 /// Why a model cannot be loaded or run.
@@ -144,10 +107,17 @@ pub enum EngineError {
         /// What is wrong, naming the field or tensor.
         reason: String,
     },
-    /// A well-formed model of a kind that this build cannot run.
+    /// A well-formed model of a kind that this build cannot run, or a request that this model
+    /// cannot meet.
     #[error("cannot run this model: {reason}")]
     Unsupported {
         /// What is missing, and what is supported.
+        reason: String,
+    },
+    /// The request makes no sense: a broken template, schema or sampling value.
+    #[error("{reason}")]
+    Request {
+        /// What is wrong with it.
         reason: String,
     },
     /// The prompt does not fit the context.
@@ -167,4 +137,49 @@ pub enum EngineError {
         /// What the backend said.
         reason: String,
     },
+}
+
+/// What kind of failure an engine had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// [`EngineError::Invalid`].
+    Invalid,
+    /// [`EngineError::Unsupported`].
+    Unsupported,
+    /// [`EngineError::Request`] and [`EngineError::PromptTooLong`].
+    Request,
+    /// [`EngineError::Io`].
+    Io,
+    /// [`EngineError::Compute`].
+    Compute,
+    /// The engine's process ended, or did something that only a broken one does.
+    Crashed,
+}
+
+/// A failure of an engine that can be sent to another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[error("{message}")]
+pub struct Failure {
+    /// What kind it was.
+    pub kind: FailureKind,
+    /// What to tell a person.
+    pub message: String,
+}
+
+impl From<&EngineError> for Failure {
+    fn from(error: &EngineError) -> Self {
+        let kind = match error {
+            EngineError::Invalid { .. } => FailureKind::Invalid,
+            EngineError::Unsupported { .. } => FailureKind::Unsupported,
+            EngineError::Request { .. } | EngineError::PromptTooLong { .. } => FailureKind::Request,
+            EngineError::Io(_) => FailureKind::Io,
+            EngineError::Compute { .. } => FailureKind::Compute,
+        };
+        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+        let message = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        Self { kind, message }
+    }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What kind of failure it was. The exit code and the HTTP status are read from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// Anything that has no better name here.
@@ -24,13 +25,15 @@ pub enum ErrorKind {
     Refused,
     /// The user stopped it. What was done so far is kept.
     Interrupted,
+    /// Too much is asked at once; the same request will do later.
+    Busy,
 }
 
 impl ErrorKind {
     /// The exit code of the command that ends with it.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Failed => 1,
+            Self::Failed | Self::Busy => 1,
             Self::Usage => 2,
             Self::NotFound => 3,
             Self::Verification => 4,
@@ -44,6 +47,7 @@ impl ErrorKind {
 
 /// A failure, told to a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HiveError {
     /// What kind of failure.
     pub kind: ErrorKind,

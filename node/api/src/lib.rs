@@ -7,13 +7,24 @@
 //! Owns no behaviour. No type here knows libp2p, SQLite or candle. The types that derive `Serialize`
 //! are promises to programs: `--json` and the local API print them as they stand.
 
+mod add;
 mod engine;
 mod error;
+mod fetch;
+mod generate;
 mod hive;
+mod model;
+mod peer;
+mod run;
+mod secret;
 
-pub use engine::{
-    Cancel, Device, Engine, EngineError, Finish, GenerateRequest, Generated, ModelInfo, Piece,
-    Sampling,
-};
+pub use add::*;
+pub use engine::{Engine, EngineError, EngineOptions, Failure, FailureKind, Output, Part, Ticket};
 pub use error::{ErrorKind, HiveError};
+pub use fetch::*;
+pub use generate::*;
 pub use hive::*;
+pub use model::*;
+pub use peer::*;
+pub use run::*;
+pub use secret::Secret;
