@@ -5,10 +5,9 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::ops::ControlFlow;
 
-use hive_api::{Cancel, Engine, GenerateRequest, Sampling};
-use hive_inference::{Llama, Options};
+use hive_api::{Engine, EngineOptions, GenerateRequest, Output, Sampling};
+use hive_inference::Llama;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -16,23 +15,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (model, prompt) = (arguments.next().ok_or(usage)?, arguments.next().ok_or(usage)?);
     let max_tokens = arguments.next().map_or(Ok(64), |n| n.parse())?;
 
-    let mut llama = Llama::load(File::open(model)?, &Options::default())?;
+    let mut llama = Llama::load(File::open(model)?, &EngineOptions::default())?;
     let loaded = cpu_seconds();
     let request = GenerateRequest {
-        prompt,
-        max_tokens,
+        max_tokens: Some(max_tokens),
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        stop: Vec::new(),
+        ..GenerateRequest::new(prompt.as_str())
     };
+    llama.begin(1, request)?;
     let mut out = std::io::stdout();
     let mut first = None;
-    let generated = llama.generate(&request, &Cancel::default(), &mut |piece| {
-        first.get_or_insert_with(cpu_seconds);
-        match write!(out, "{}", piece.text).and_then(|()| out.flush()) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+    let mut outputs = Vec::new();
+    let generated = 'text: loop {
+        llama.step(&mut outputs);
+        for (_, output) in outputs.drain(..) {
+            match output {
+                Output::Piece(piece) => {
+                    first.get_or_insert_with(cpu_seconds);
+                    write!(out, "{}", piece.text)?;
+                    out.flush()?;
+                }
+                Output::Done(generated) => break 'text generated,
+                Output::Failed(failure) => return Err(failure.into()),
+                Output::ToolCall(_) => {}
+            }
         }
-    })?;
+    };
     let ended = cpu_seconds();
     writeln!(out)?;
     let first = first.unwrap_or(ended);

@@ -1,7 +1,9 @@
 //! The decoder: one graph for every family of [`Config`].
 //!
-//! Tokens go in with the [`Cache`] of those before them, logits come out. How many tokens go in at
-//! once changes nothing but speed: a test compares one, a few and all of them for every family.
+//! Tokens go in with the [`Cache`] of those before them, logits come out. Several texts go in at
+//! once: a layer's weights are read for all of their tokens together, and only attention, which
+//! looks into the caches, goes text by text. How many tokens go in at once, and of how many texts,
+//! changes nothing but speed: tests compare one, a few and all of them for every family.
 
 mod attention;
 mod cache;
@@ -17,24 +19,37 @@ use hive_api::EngineError;
 pub(crate) use cache::Cache;
 
 use crate::config::{Config, Reach};
-use crate::weights::{Linear, Source, Table, Tied};
-use attention::{Attention, Step};
+use crate::weights::{Linear, MANY, Source, Table, Tied};
+use attention::{Attention, Span, Step};
 use gate::gated;
 use norm::rms_norm;
 use rope::Rope;
 
 /// Scores in one step of attention at most, over all heads: 64 MiB of them.
 const MAX_SCORES: usize = 16 << 20;
-/// Tokens read at once at most: more do not get faster.
-const CHUNK: usize = 128;
+/// Tokens of a text read at once at most: more do not get faster.
+pub(crate) const CHUNK: usize = 128;
 
 /// Which rows of logits are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rows {
+    /// None: more of the text will follow.
+    None,
     /// Those that say what follows the last token.
     Last,
     /// One for each token.
     All,
+}
+
+/// Tokens of one text that are read now; at least one.
+#[derive(Debug)]
+pub(crate) struct Stretch<'a> {
+    /// The tokens. They must be in the vocabulary.
+    pub(crate) tokens: &'a [u32],
+    /// What is remembered of those before them, and after the step of these too.
+    pub(crate) cache: &'a mut Cache,
+    /// Which logits are wanted.
+    pub(crate) rows: Rows,
 }
 
 /// A model's weights in the order in which they are applied.
@@ -100,47 +115,60 @@ impl Decoder {
         (MAX_SCORES / scores_per_token).clamp(1, CHUNK)
     }
 
-    /// Reads tokens that follow those in the cache. They must be in the vocabulary.
-    pub(crate) fn forward(
-        &self,
-        tokens: &[u32],
-        cache: &mut Cache,
-        rows: Rows,
-    ) -> candle_core::Result<Tensor> {
-        if tokens.len() == 1 {
-            // One token is arithmetic of our own, which does not use those threads.
-            return self.read(tokens, cache, rows);
+    /// Reads the next tokens of some texts. Returns the rows of logits that were asked for, in the
+    /// order of the texts; none if none were.
+    pub(crate) fn forward(&self, batch: &mut [Stretch<'_>]) -> candle_core::Result<Option<Tensor>> {
+        if batch.len() < MANY && batch.iter().all(|stretch| stretch.tokens.len() == 1) {
+            // A few tokens are arithmetic of our own, which does not use those threads.
+            return self.read(batch);
         }
         // In candle's own threads: from another one, each small operation would wait for them.
-        self.device.with_context(|| self.read(tokens, cache, rows))
+        self.device.with_context(|| self.read(batch))
     }
 
-    fn read(&self, tokens: &[u32], cache: &mut Cache, rows: Rows) -> candle_core::Result<Tensor> {
-        let position = cache.len();
-        let mut x = self.table.rows(tokens, &self.device)?;
+    fn read(&self, batch: &mut [Stretch<'_>]) -> candle_core::Result<Option<Tensor>> {
+        let mut tokens = Vec::new();
+        let mut spans = Vec::new();
+        for stretch in batch.iter() {
+            let n = stretch.tokens.len();
+            spans.push(Span { start: tokens.len(), n, position: stretch.cache.len() });
+            tokens.extend_from_slice(stretch.tokens);
+        }
+        let mut x = self.table.rows(&tokens, &self.device)?;
         if let Some(scale) = self.config.embedding_scale {
             x = x.affine(scale, 0.0)?;
         }
-        let global = Step::new(&self.rope, Reach::Global, None, position, tokens.len(), &x)?;
+        let global = Step::new(&self.rope, Reach::Global, None, &spans, &self.device)?;
         let local = match self.config.window {
-            Some(w) => {
-                Some(Step::new(&self.rope, Reach::Local, Some(w), position, tokens.len(), &x)?)
-            }
+            Some(w) => Some(Step::new(&self.rope, Reach::Local, Some(w), &spans, &self.device)?),
             None => None,
         };
-        for (layer, kept) in self.layers.iter().zip(cache.layers()) {
+        for (index, layer) in self.layers.iter().enumerate() {
             let step = match (layer.reach, &local) {
                 (Reach::Local, Some(local)) => local,
                 _ => &global,
             };
+            let kept = batch.iter_mut().map(|stretch| stretch.cache.layer(index));
             x = layer.forward(&self.config, &x, step, kept)?;
         }
-        cache.advance(tokens.len());
-        let x = match rows {
-            Rows::All => x,
-            Rows::Last => x.narrow(0, tokens.len() - 1, 1)?,
-        };
-        self.head.forward(&rms_norm(&x.contiguous()?, &self.norm, self.config.epsilon)?)
+        let mut wanted = Vec::new();
+        for (stretch, span) in batch.iter_mut().zip(&spans) {
+            stretch.cache.advance(span.n);
+            let end = (span.start + span.n) as u32;
+            wanted.extend(match stretch.rows {
+                Rows::None => end..end,
+                Rows::Last => end - 1..end,
+                Rows::All => span.start as u32..end,
+            });
+        }
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        if wanted.len() < tokens.len() {
+            x = x.index_select(&Tensor::new(wanted, &self.device)?, 0)?;
+        }
+        let x = rms_norm(&x.contiguous()?, &self.norm, self.config.epsilon)?;
+        self.head.forward(&x).map(Some)
     }
 }
 
@@ -166,12 +194,12 @@ impl Layer {
         })
     }
 
-    fn forward(
+    fn forward<'a>(
         &self,
         config: &Config,
         x: &Tensor,
         step: &Step,
-        kept: &mut cache::Layer,
+        kept: impl Iterator<Item = &'a mut cache::Layer>,
     ) -> candle_core::Result<Tensor> {
         let norm = |x: &Tensor, weight| rms_norm(x, weight, config.epsilon);
         let mut attended =

@@ -17,3 +17,13 @@ pub(crate) fn unsupported(reason: impl Into<String>) -> EngineError {
 pub(crate) fn compute(error: candle_core::Error) -> EngineError {
     EngineError::Compute { reason: error.to_string() }
 }
+
+/// The computation failed for a reason of our own.
+pub(crate) fn compute_failed(reason: &str) -> EngineError {
+    EngineError::Compute { reason: reason.to_owned() }
+}
+
+/// What was asked for makes no sense.
+pub(crate) fn request(reason: impl Into<String>) -> EngineError {
+    EngineError::Request { reason: reason.into() }
+}

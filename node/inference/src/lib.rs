@@ -12,14 +12,21 @@
 //! is bounded by the file's own size and the context.
 //!
 //! Threads: candle's pools belong to the process and take their size from the environment
-//! (`RAYON_NUM_THREADS`, `CANDLE_NUM_THREADS`) when they are first used.
+//! (`RAYON_NUM_THREADS`, `CANDLE_NUM_THREADS`) when they are first used. They wait for each other by
+//! spinning: more of them than free cores is slower than one.
 
 mod arithmetic;
+mod bert;
+mod chat;
 mod config;
+mod constraint;
 mod decoder;
+mod directory;
 mod error;
 mod format;
 mod llama;
+mod memory;
+mod quantize;
 mod sampler;
 mod stop;
 #[cfg(test)]
@@ -27,29 +34,33 @@ mod testing;
 mod tokenizer;
 mod validate;
 mod weights;
+mod writer;
 
 use std::io::{Read, Seek, SeekFrom};
 
-use hive_api::{Device, Engine, EngineError};
+use hive_api::{Device, Engine, EngineError, EngineOptions, Part};
 use hive_protocol::gguf::{self, Header, Parse};
 
+pub use bert::Bert;
 pub use llama::Llama;
+pub use memory::{MemoryNeeded, memory_needed, memory_needed_by_config};
+pub use quantize::quantize;
 
+use crate::directory::Opened;
 use crate::error::{invalid, unsupported};
 
-/// How a model is loaded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Where it computes.
-    pub device: Device,
-}
-
-/// Loads a model from an open file, whatever architecture it is of.
+/// Loads a model from its files, whatever it is: one GGUF file, or a directory of safetensors with
+/// `config.json` and `tokenizer.json`.
 ///
-/// Blocking, for seconds. The reader is read to the end of what is needed and dropped: later
-/// changes to the file do not matter.
-pub fn load<R: Read + Seek>(reader: R, options: &Options) -> Result<Box<dyn Engine>, EngineError> {
-    Ok(Box::new(Llama::load(reader, options)?))
+/// All of `options` holds but `threads`, which only the process can set (see above): whoever starts
+/// one for a model sets it there. Blocking, for seconds. Files are read to the end of what is needed and dropped: later changes to
+/// them do not matter.
+pub fn load(parts: Vec<Part>, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(match directory::open(parts)? {
+        Opened::Gguf(file) => Box::new(Llama::load(file, options)?),
+        Opened::Decoder(view) => Box::new(Llama::load(view, options)?),
+        Opened::Encoder(files) => Box::new(Bert::load(files, options)?),
+    })
 }
 
 /// The architectures that this build runs, as files name them.

@@ -8,6 +8,8 @@
 pub(crate) struct Output {
     stops: Vec<Vec<u8>>,
     held: Vec<u8>,
+    /// Bytes that were let go so far.
+    shown: usize,
 }
 
 /// What a token added to the text.
@@ -23,7 +25,11 @@ impl Output {
     /// An empty stop string stops nothing.
     pub(crate) fn new(stops: &[String]) -> Self {
         let stops = stops.iter().filter(|stop| !stop.is_empty());
-        Self { stops: stops.map(|stop| stop.clone().into_bytes()).collect(), held: Vec::new() }
+        Self {
+            stops: stops.map(|stop| stop.clone().into_bytes()).collect(),
+            held: Vec::new(),
+            shown: 0,
+        }
     }
 
     /// Adds the bytes of a token.
@@ -38,12 +44,19 @@ impl Output {
         let free = self.held.len() - stop_len.unwrap_or(0);
         let free = free - unfinished(&self.held[..free]);
         let ready: Vec<u8> = self.held.drain(..free).collect();
+        self.shown += free;
         Added::Text(String::from_utf8_lossy(&ready).into_owned())
+    }
+
+    /// Bytes of all tokens that were let go so far.
+    pub(crate) fn shown(&self) -> usize {
+        self.shown
     }
 
     /// Returns what was held back: no stop string will follow.
     pub(crate) fn finish(&mut self) -> String {
         let held = std::mem::take(&mut self.held);
+        self.shown += held.len();
         String::from_utf8_lossy(&held).into_owned()
     }
 }

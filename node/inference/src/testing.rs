@@ -156,3 +156,32 @@ fn vocabulary() -> Vec<(String, Value)> {
         ("tokenizer.ggml.add_space_prefix".into(), Value::Bool(false)),
     ]
 }
+
+/// A tokenizer of bytes with the special tokens of ChatML.
+pub(crate) fn chat_tokenizer() -> crate::tokenizer::Tokenizer {
+    let mut tiny = Tiny::new("llama");
+    let added = ["<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>"];
+    let mut tokens: Vec<Value> =
+        match &tiny.values.iter().find(|(k, _)| k == "tokenizer.ggml.tokens") {
+            Some((_, Value::Array(tokens))) => tokens.clone(),
+            _ => Vec::new(),
+        };
+    tokens.extend(added.map(|text| Value::String(text.to_owned())));
+    let roles = [2, 3, 3].into_iter().chain([6; 256]).chain([1, 3, 3, 4, 4, 4]).map(Value::I32);
+    let scores = vec![Value::F32(0.0); tokens.len()];
+    tiny.set("tokenizer.ggml.tokens", Value::Array(tokens))
+        .set("tokenizer.ggml.scores", Value::Array(scores))
+        .set("tokenizer.ggml.token_type", Value::Array(roles.collect()));
+    let header = crate::read_header(&mut Cursor::new(tiny.file())).unwrap().0;
+    crate::tokenizer::Tokenizer::read(&header).unwrap()
+}
+
+/// Where a model is that a script fetches: what a variable says, or a name in the tests' cache.
+pub(crate) fn cached(variable: &str, name: &str) -> Option<std::path::PathBuf> {
+    use std::path::PathBuf;
+    let cache = || {
+        let cache = std::env::var_os("HIVE_TEST_CACHE").map(PathBuf::from);
+        cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/hive-test")))
+    };
+    std::env::var_os(variable).map(PathBuf::from).or_else(|| Some(cache()?.join(name)))
+}

@@ -7,6 +7,7 @@
 //! Weights stay as they were quantised, but for Q4_1, Q5_0 and Q5_1 on a processor: they become
 //! 8-bit weights, which [`octets`] multiplies.
 
+mod halves;
 mod octets;
 mod packed;
 mod superblocks;
@@ -21,7 +22,9 @@ use hive_api::EngineError;
 use hive_protocol::gguf::{Header, Kind};
 
 use crate::error::{compute, invalid, unsupported};
-use octets::Octets;
+use halves::{BF16, F16, Halves};
+use octets::{Blocks, Octets};
+pub(crate) use packed::MANY;
 use packed::{Multiply, Packed};
 use superblocks::{Q4K, Q6K, Superblocks};
 
@@ -62,6 +65,8 @@ impl Table {
             Matrix::Octets(matrix) => rows(matrix, tokens, device),
             Matrix::Q4K(matrix) => rows(matrix, tokens, device),
             Matrix::Q6K(matrix) => rows(matrix, tokens, device),
+            Matrix::F16(matrix) => rows(matrix, tokens, device),
+            Matrix::BF16(matrix) => rows(matrix, tokens, device),
             Matrix::Candle(matrix) => {
                 matrix.embedding(&Tensor::new(tokens, device)?)?.to_dtype(DType::F32)
             }
@@ -97,6 +102,8 @@ enum Matrix {
     Octets(Multiply<Octets>),
     Q4K(Multiply<Superblocks<Q4K>>),
     Q6K(Multiply<Superblocks<Q6K>>),
+    F16(Multiply<Halves<F16>>),
+    BF16(Multiply<Halves<BF16>>),
     Candle(QMatMul),
 }
 
@@ -106,6 +113,8 @@ impl Matrix {
             Self::Octets(matrix) => matrix.forward(rows),
             Self::Q4K(matrix) => matrix.forward(rows),
             Self::Q6K(matrix) => matrix.forward(rows),
+            Self::F16(matrix) => matrix.forward(rows),
+            Self::BF16(matrix) => matrix.forward(rows),
             Self::Candle(matrix) => matrix.forward(rows),
         }
     }
@@ -115,6 +124,8 @@ impl Matrix {
             Self::Octets(matrix) => matrix.0.n_bytes(),
             Self::Q4K(matrix) => matrix.0.n_bytes(),
             Self::Q6K(matrix) => matrix.0.n_bytes(),
+            Self::F16(matrix) => matrix.0.n_bytes(),
+            Self::BF16(matrix) => matrix.0.n_bytes(),
             Self::Candle(QMatMul::QTensor(tensor)) => tensor.storage_size_in_bytes() as u64,
             Self::Candle(QMatMul::Tensor(tensor) | QMatMul::TensorF16(tensor)) => {
                 (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
@@ -154,11 +165,15 @@ pub(crate) struct File<'a, R> {
     header: &'a Header,
     device: Device,
     n_bytes: u64,
+    piece: Vec<u8>,
 }
+
+/// Bytes that are read and unpacked at a time: they stay in the processor's cache between the two.
+const PIECE: usize = 1 << 20;
 
 impl<'a, R: Read + Seek> File<'a, R> {
     pub(crate) fn new(reader: R, header: &'a Header, device: Device) -> Self {
-        Self { reader, header, device, n_bytes: 0 }
+        Self { reader, header, device, n_bytes: 0, piece: Vec::new() }
     }
 
     /// Bytes of weights handed out so far.
@@ -166,8 +181,8 @@ impl<'a, R: Read + Seek> File<'a, R> {
         self.n_bytes
     }
 
-    /// Reads a tensor's bytes, having checked that it is what the graph expects.
-    fn read(&mut self, name: &str, dims: &[usize]) -> Result<(GgmlDType, Vec<u8>), EngineError> {
+    /// Goes to a tensor's bytes, having checked that it is what the graph expects.
+    fn seek(&mut self, name: &str, dims: &[usize]) -> Result<(GgmlDType, usize), EngineError> {
         let info = self
             .header
             .tensor(name)
@@ -182,17 +197,44 @@ impl<'a, R: Read + Seek> File<'a, R> {
         let start = self.header.data_offset + info.offset;
         self.reader.seek(SeekFrom::Start(start)).map_err(EngineError::Io)?;
         let len = usize::try_from(len).map_err(|_| invalid("a tensor over the address space"))?;
+        Ok((dtype, len))
+    }
+
+    fn read(&mut self, len: usize) -> Result<Vec<u8>, EngineError> {
         let mut bytes = vec![0; len];
         self.reader.read_exact(&mut bytes).map_err(EngineError::Io)?;
-        Ok((dtype, bytes))
+        Ok(bytes)
+    }
+
+    /// Reads 8-bit weights in pieces: the file's form of them is never in memory as a whole.
+    fn octets(&mut self, n_in: usize, kind: Blocks, len: usize) -> Result<Octets, EngineError> {
+        let n_blocks = len / kind.len();
+        let mut octets = Octets::zero(n_in, n_blocks);
+        let piece = PIECE / kind.len();
+        self.piece.resize(piece.min(n_blocks) * kind.len(), 0);
+        for first in (0..n_blocks).step_by(piece) {
+            let bytes = &mut self.piece[..piece.min(n_blocks - first) * kind.len()];
+            self.reader.read_exact(bytes).map_err(EngineError::Io)?;
+            octets.put(first, kind, bytes);
+        }
+        Ok(octets)
     }
 
     fn matrix(&mut self, name: &str, n_in: usize, n_out: usize) -> Result<Matrix, EngineError> {
-        let (dtype, bytes) = self.read(name, &[n_out, n_in])?;
+        let (dtype, len) = self.seek(name, &[n_out, n_in])?;
         let on_cpu = self.device.is_cpu();
+        let kind = match dtype {
+            GgmlDType::Q8_0 => Some(Blocks::Q8_0),
+            GgmlDType::Q5_0 => Some(Blocks::Q5_0),
+            _ => None,
+        };
+        if let Some(kind) = kind.filter(|_| on_cpu) {
+            let matrix = Matrix::Octets(Multiply(self.octets(n_in, kind, len)?));
+            self.n_bytes += matrix.n_bytes();
+            return Ok(matrix);
+        }
+        let bytes = self.read(len)?;
         let matrix = match dtype {
-            GgmlDType::Q8_0 if on_cpu => Matrix::Octets(Multiply(Octets::from_q8_0(n_in, &bytes))),
-            GgmlDType::Q5_0 if on_cpu => Matrix::Octets(Multiply(Octets::from_q5_0(n_in, &bytes))),
             // candle multiplies these one by one. 8 bits hold nearly what 4 or 5 and an offset do.
             GgmlDType::Q4_1 | GgmlDType::Q5_1 if on_cpu => {
                 let octets = requantise(dtype, &bytes, n_in, n_out).map_err(compute)?;
@@ -200,6 +242,8 @@ impl<'a, R: Read + Seek> File<'a, R> {
             }
             GgmlDType::Q4K if on_cpu => Matrix::Q4K(Multiply(Superblocks::new(n_in, bytes))),
             GgmlDType::Q6K if on_cpu => Matrix::Q6K(Multiply(Superblocks::new(n_in, bytes))),
+            GgmlDType::F16 if on_cpu => Matrix::F16(Multiply(Halves::new(n_in, &bytes))),
+            GgmlDType::BF16 if on_cpu => Matrix::BF16(Multiply(Halves::new(n_in, &bytes))),
             _ => {
                 let dims = vec![n_out, n_in];
                 let tensor = ggml_file::qtensor_from_ggml(dtype, &bytes, dims, &self.device);
@@ -250,7 +294,8 @@ impl<R: Read + Seek> Source for File<'_, R> {
     }
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor, EngineError> {
-        let (dtype, bytes) = self.read(name, &[len])?;
+        let (dtype, n_bytes) = self.seek(name, &[len])?;
+        let bytes = self.read(n_bytes)?;
         let tensor = ggml_file::qtensor_from_ggml(dtype, &bytes, vec![len], &self.device);
         self.n_bytes += 4 * len as u64;
         tensor.and_then(|tensor| tensor.dequantize(&self.device)).map_err(compute)

@@ -9,6 +9,7 @@ use hive_api::EngineError;
 
 use crate::config::{Config, Pairing, Reach, Rotation};
 use crate::error::{compute, invalid};
+use crate::weights::MANY;
 
 /// The rotations of a model.
 #[derive(Debug)]
@@ -49,12 +50,11 @@ impl Rope {
         Ok(Self { pairing: config.pairing, global, local })
     }
 
-    /// The rotations of `n` positions from `position` on.
+    /// The rotations of some positions.
     pub(crate) fn angles(
         &self,
         reach: Reach,
-        position: usize,
-        n: usize,
+        positions: impl Iterator<Item = usize>,
         device: &Device,
     ) -> candle_core::Result<Angles> {
         let speeds = match reach {
@@ -62,14 +62,14 @@ impl Rope {
             Reach::Local => &self.local,
         };
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for position in position..position + n {
+        for position in positions {
             for speed in speeds {
                 let (s, c) = (position as f64 * speed).sin_cos();
                 sin.push(s as f32);
                 cos.push(c as f32);
             }
         }
-        let shape = (n, speeds.len());
+        let shape = (cos.len() / speeds.len().max(1), speeds.len());
         Ok(Angles {
             pairing: self.pairing,
             cos: Tensor::from_vec(cos, shape, device)?,
@@ -82,8 +82,8 @@ impl Angles {
     /// Rotates heads: `(n_heads, n_positions, head_dim)`, without gaps.
     pub(crate) fn rotate(&self, heads: &Tensor) -> candle_core::Result<Tensor> {
         let heads = heads.unsqueeze(0)?;
-        if heads.dim(2)? == 1 && heads.device().is_cpu() {
-            return self.rotate_one(&heads)?.squeeze(0);
+        if heads.dim(2)? < MANY && heads.device().is_cpu() {
+            return self.rotate_few(&heads)?.squeeze(0);
         }
         let rotated = match self.pairing {
             Pairing::Neighbours => rotary_emb::rope_i(&heads, &self.cos, &self.sin)?,
@@ -92,13 +92,16 @@ impl Angles {
         rotated.squeeze(0)
     }
 
-    /// Rotates heads of one position here: candle would wake its threads for them.
-    fn rotate_one(&self, heads: &Tensor) -> candle_core::Result<Tensor> {
+    /// Rotates heads of a few positions here: candle would wake its threads for them.
+    fn rotate_few(&self, heads: &Tensor) -> candle_core::Result<Tensor> {
+        let half = self.cos.dim(1)?;
         let (cos, sin) = (self.cos.flatten_all()?.to_vec1()?, self.sin.flatten_all()?.to_vec1()?);
         let (cos, sin): (Vec<f32>, Vec<f32>) = (cos, sin);
-        let half = cos.len();
+        let n = cos.len() / half;
         let mut numbers = heads.flatten_all()?.to_vec1::<f32>()?;
-        for head in numbers.chunks_exact_mut(2 * half) {
+        for (row, head) in numbers.chunks_exact_mut(2 * half).enumerate() {
+            let at = row % n * half;
+            let (cos, sin) = (&cos[at..][..half], &sin[at..][..half]);
             for pair in 0..half {
                 let (a, b) = match self.pairing {
                     Pairing::Neighbours => (2 * pair, 2 * pair + 1),

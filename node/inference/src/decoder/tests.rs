@@ -16,6 +16,17 @@ fn decoder(tiny: &Tiny) -> Decoder {
     Decoder::new(config, &mut source, &Device::Cpu).unwrap()
 }
 
+/// A model whose matrices are 8-bit.
+fn quantised(family: &str) -> Tiny {
+    let mut tiny = Tiny::new(family);
+    for (_, dims, kind) in &mut tiny.tensors {
+        if dims.len() == 2 {
+            *kind = candle_core::quantized::GgmlDType::Q8_0;
+        }
+    }
+    tiny
+}
+
 /// 40 tokens, five windows long.
 fn tokens() -> Vec<u32> {
     (0..40).map(|at| (at * 37 + 11) % VOCAB as u32).collect()
@@ -24,8 +35,13 @@ fn tokens() -> Vec<u32> {
 /// All logits, the tokens read `n` at a time.
 fn logits(decoder: &Decoder, tokens: &[u32], n: usize) -> Vec<Vec<f32>> {
     let mut cache = decoder.cache();
-    let rows = |part| decoder.forward(part, &mut cache, Rows::All).unwrap().to_vec2().unwrap();
-    tokens.chunks(n).flat_map(rows).collect()
+    tokens.chunks(n).flat_map(|part| read(decoder, part, &mut cache, Rows::All)).collect()
+}
+
+/// The logits of one stretch.
+fn read(decoder: &Decoder, tokens: &[u32], cache: &mut Cache, rows: Rows) -> Vec<Vec<f32>> {
+    let logits = decoder.forward(&mut [Stretch { tokens, cache, rows }]).unwrap();
+    logits.map_or_else(Vec::new, |logits| logits.to_vec2().unwrap())
 }
 
 #[track_caller]
@@ -64,19 +80,131 @@ fn the_last_row_is_the_last_of_all_rows() {
     let decoder = decoder(&Tiny::new("qwen3"));
     let all = logits(&decoder, &tokens(), 40);
     let mut cache = decoder.cache();
-    let last = decoder.forward(&tokens(), &mut cache, Rows::Last).unwrap().to_vec2().unwrap();
+    let last = read(&decoder, &tokens(), &mut cache, Rows::Last);
     assert_close("last", &last, &all[39..]);
+    assert!(read(&decoder, &[1, 2], &mut cache, Rows::None).is_empty());
+    assert_eq!(cache.len(), 42);
 }
 
 #[test]
-fn a_cleared_cache_remembers_nothing() {
+fn a_fresh_cache_remembers_nothing() {
     let decoder = decoder(&Tiny::new("gemma3"));
     let expected = logits(&decoder, &tokens(), 40);
+    let mut other = decoder.cache();
+    read(&decoder, &[5; 60], &mut other, Rows::All);
+    assert_close("again", &logits(&decoder, &tokens(), 40), &expected);
+}
+
+/// Four texts of different lengths, one of them read in stretches while the others are written: each
+/// gets the logits that it gets alone. One token of each takes the same arithmetic in the same order
+/// as one token of one, so those are equal to the last bit where weights are ours to multiply; long
+/// stretches are matrix products of candle's, whose order of summation depends on their shape.
+#[test]
+fn texts_read_together_are_read_as_if_alone() {
+    for family in FAMILIES {
+        let decoder = decoder(&Tiny::new(family));
+        let texts: Vec<Vec<u32>> = (0..4_u32)
+            .map(|text| (0..30).map(|at| (at * (31 + text) + text) % VOCAB as u32).collect())
+            .collect();
+        let alone: Vec<_> = texts.iter().map(|text| logits(&decoder, text, 30)).collect();
+        let mut caches: Vec<Cache> = texts.iter().map(|_| decoder.cache()).collect();
+        let mut together: Vec<Vec<Vec<f32>>> = vec![Vec::new(); 4];
+        while together.iter().any(|rows| rows.len() < 30) {
+            let ns: Vec<usize> = (0..4)
+                .map(|text| (if text == 2 { 7 } else { 1 }).min(30 - together[text].len()))
+                .collect();
+            let mut batch: Vec<_> = caches
+                .iter_mut()
+                .enumerate()
+                .filter(|(text, _)| 0 < ns[*text])
+                .map(|(text, cache)| {
+                    let at = cache.len();
+                    Stretch { tokens: &texts[text][at..at + ns[text]], cache, rows: Rows::All }
+                })
+                .collect();
+            let rows: Vec<Vec<f32>> =
+                decoder.forward(&mut batch).unwrap().unwrap().to_vec2().unwrap();
+            let mut rows = rows.into_iter();
+            for (text, &n) in ns.iter().enumerate() {
+                together[text].extend(rows.by_ref().take(n));
+            }
+        }
+        for (together, alone) in together.iter().zip(&alone) {
+            assert_close(family, together, alone);
+        }
+    }
+}
+
+/// Weights that are ours to multiply give the same bits, however many texts share them.
+#[test]
+fn single_tokens_of_several_texts_are_exactly_those_of_one() {
+    for family in FAMILIES {
+        let decoder = decoder(&quantised(family));
+        let texts: Vec<Vec<u32>> = (0..5_u32)
+            .map(|text| (0..20).map(|at| (at * (31 + text) + text) % VOCAB as u32).collect())
+            .collect();
+        let mut caches: Vec<Cache> = texts.iter().map(|_| decoder.cache()).collect();
+        let mut together: Vec<Vec<Vec<f32>>> = vec![Vec::new(); 5];
+        for at in 0..20 {
+            let mut batch: Vec<_> = caches
+                .iter_mut()
+                .zip(&texts)
+                .map(|(cache, text)| Stretch { tokens: &text[at..=at], cache, rows: Rows::Last })
+                .collect();
+            let rows: Vec<Vec<f32>> =
+                decoder.forward(&mut batch).unwrap().unwrap().to_vec2().unwrap();
+            for (text, row) in rows.into_iter().enumerate() {
+                together[text].push(row);
+            }
+        }
+        for (together, text) in together.iter().zip(&texts) {
+            assert!(*together == logits(&decoder, text, 1), "{family}");
+        }
+    }
+}
+
+/// What a text goes on from, cut anywhere it may be, is what it would have read itself.
+#[test]
+fn a_copied_prefix_is_what_reading_it_gives() {
+    for family in FAMILIES {
+        let decoder = decoder(&Tiny::new(family));
+        let expected = logits(&decoder, &tokens(), 40);
+        let mut whole = decoder.cache();
+        read(&decoder, &tokens(), &mut whole, Rows::None);
+        for cut in [1, 2, 17, 39] {
+            assert!(whole.holds(cut), "{family} {cut}");
+            let mut cache = whole.prefix(cut, 3).unwrap();
+            assert_eq!(cache.len(), cut);
+            let rest = read(&decoder, &tokens()[cut..], &mut cache, Rows::All);
+            assert_close(family, &rest, &expected[cut..]);
+        }
+        assert!(!whole.holds(41));
+    }
+}
+
+/// Where a window has passed, what it passed is gone, and the cache says so.
+#[test]
+fn a_cache_does_not_hold_what_its_windows_have_passed() {
+    let mut tiny = Tiny::new("gemma3");
+    tiny.set("gemma3.context_length", candle_core::quantized::gguf_file::Value::U32(2_000));
+    let decoder = decoder(&tiny);
+    let tokens: Vec<u32> = (0..900).map(|at| at * 31 % VOCAB as u32).collect();
+    let whole = logits(&decoder, &tokens, 900);
     let mut cache = decoder.cache();
-    decoder.forward(&[5; 60], &mut cache, Rows::All).unwrap();
-    cache.clear();
-    let again = decoder.forward(&tokens(), &mut cache, Rows::All).unwrap().to_vec2().unwrap();
-    assert_close("again", &again, &expected);
+    for part in tokens[..860].chunks(43) {
+        read(&decoder, part, &mut cache, Rows::None);
+    }
+    assert!(!cache.holds(100));
+    // The last stretch that may be read at once, at least.
+    for cut in [860 - CHUNK, 800, 860] {
+        assert!(cache.holds(cut), "{cut}");
+        let mut copy = cache.prefix(cut, 0).unwrap();
+        let rest = read(&decoder, &tokens[cut..], &mut copy, Rows::All);
+        assert_close("rest", &rest, &whole[cut..]);
+    }
+    let before = cache.n_bytes();
+    cache.shrink().unwrap();
+    assert!(cache.holds(860 - CHUNK) && cache.n_bytes() <= before);
 }
 
 /// A local layer's memory does not grow with the text.
@@ -94,13 +222,7 @@ fn a_window_moves_on_when_its_room_is_full() {
 #[test]
 fn eight_bit_weights_stay_close_to_the_originals() {
     let exact = logits(&decoder(&Tiny::new("llama")), &tokens(), 1);
-    let mut tiny = Tiny::new("llama");
-    for (_, dims, kind) in &mut tiny.tensors {
-        if dims.len() == 2 {
-            *kind = candle_core::quantized::GgmlDType::Q8_0;
-        }
-    }
-    let decoder = decoder(&tiny);
+    let decoder = decoder(&quantised("llama"));
     let few = logits(&decoder, &tokens(), 1);
     let many = logits(&decoder, &tokens(), 40);
     assert_close("few and many rows", &many, &few);

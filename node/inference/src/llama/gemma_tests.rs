@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use super::tests::generate;
+use super::tests::{generate, greedy, run, run_all};
 use super::*;
+use crate::decoder::Cache;
 
 /// 126 tokens of plain English.
 const TEXT: &str = "The Eiffel Tower is a wrought-iron lattice tower on the Champ de Mars in Paris, France. It \
@@ -79,7 +80,7 @@ fn gemma() -> Option<Llama> {
         eprintln!("SKIPPED: no {}; scripts/get-gemma.sh fetches it", path.display());
         return None;
     };
-    Some(Llama::load(file, &Options::default()).expect("Gemma loads"))
+    Some(Llama::load(file, &EngineOptions::default()).expect("Gemma loads"))
 }
 
 #[test]
@@ -109,16 +110,58 @@ fn gemma_takes_hard_texts_apart_as_llama_cpp_does() {
 /// The window is 512 tokens: both sides of it, and a prompt of several pieces.
 #[test]
 fn gemma_reads_a_long_text_in_pieces_as_it_does_token_by_token() {
-    let Some(mut gemma) = gemma() else { return };
+    let Some(gemma) = gemma() else { return };
     let tokens: Vec<u32> = TOKENS.iter().copied().cycle().take(540).collect();
-    let cancel = Cancel::default();
-    let pieces = gemma.read_prompt(&tokens, &cancel).expect("it computes").expect("nobody cancels");
+    let read = |cache: &mut Cache, tokens: &[u32]| -> Vec<f32> {
+        let stretch = Stretch { tokens, cache, rows: Rows::Last };
+        let logits = gemma.decoder.forward(&mut [stretch]).expect("it computes");
+        let logits = logits.expect("they were asked for").flatten_all();
+        logits.and_then(|logits| logits.to_vec1()).expect("it is a row")
+    };
+    let mut cache = gemma.decoder.cache();
+    let pieces = tokens.chunks(CHUNK).map(|part| read(&mut cache, part)).last();
     let (start, rest) = tokens.split_at(500);
-    let mut single = gemma.read_prompt(start, &cancel).expect("it computes").unwrap_or_default();
-    for &token in rest {
-        single = gemma.step(&[token]).expect("it computes");
+    let mut cache = gemma.decoder.cache();
+    for part in start.chunks(CHUNK) {
+        read(&mut cache, part);
     }
+    let single = rest.iter().map(|token| read(&mut cache, &[*token])).last();
+    let (pieces, single) = (pieces.unwrap_or_default(), single.unwrap_or_default());
+    assert_eq!((pieces.len(), single.len()), (262_144, 262_144));
     for (piece, single) in pieces.iter().zip(&single) {
         assert!((piece - single).abs() < 0.05, "{piece} {single}");
     }
+}
+
+/// Each of four texts is what it is alone, and a fifth prompt is read between their tokens.
+#[test]
+fn gemma_writes_texts_together_as_it_does_alone() {
+    let Some(mut gemma) = gemma() else { return };
+    let prompts = ["The capital of France is", "Once upon a time", "1, 2, 3, 4,", TEXT];
+    let alone: Vec<String> =
+        prompts.iter().map(|prompt| run(&mut gemma, greedy(*prompt, 16)).text).collect();
+    let Some(mut fresh) = super::gemma_tests::gemma() else { return };
+    let requests = prompts.iter().map(|prompt| greedy(*prompt, 16)).collect();
+    let together: Vec<String> =
+        run_all(&mut fresh, requests).into_iter().map(|ended| ended.text).collect();
+    assert_eq!(together, alone);
+}
+
+#[test]
+fn gemma_writes_the_same_from_a_remembered_prefix() {
+    let Some(mut gemma) = gemma() else { return };
+    let prompt = TEXT.repeat(6);
+    let question = format!("{prompt} The tower");
+    let first = run(&mut gemma, greedy(question.as_str(), 12));
+    assert_eq!(first.generated().cached_tokens, 0);
+    let again = run(&mut gemma, greedy(question.as_str(), 12));
+    let generated = again.generated();
+    assert_eq!(generated.cached_tokens, generated.prompt_tokens - 1);
+    assert_eq!(again.text, first.text);
+    // Another end of the same beginning.
+    let other = format!("{prompt} In Berlin");
+    let remembered = run(&mut gemma, greedy(other.as_str(), 12));
+    assert!(700 < remembered.generated().cached_tokens, "{:?}", remembered.generated());
+    let Some(mut fresh) = super::gemma_tests::gemma() else { return };
+    assert_eq!(run(&mut fresh, greedy(other.as_str(), 12)).text, remembered.text);
 }

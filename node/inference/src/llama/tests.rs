@@ -1,22 +1,85 @@
+use std::collections::BTreeMap;
 use std::io::Cursor;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
-use hive_api::Sampling;
+use hive_api::{FailureKind, Generated, Sampling};
 use proptest::prelude::*;
 
 use super::*;
 use crate::testing::{LAYERS, Tiny, WIDTH};
 
 /// The model that is committed with this crate.
-const TINY_HIVE: &[u8] = include_bytes!("../../assets/tiny-hive.gguf");
+pub(super) const TINY_HIVE: &[u8] = include_bytes!("../../assets/tiny-hive.gguf");
 
 fn load(file: Vec<u8>) -> Result<Llama, EngineError> {
-    Llama::load(Cursor::new(file), &Options::default())
+    Llama::load(Cursor::new(file), &EngineOptions::default())
 }
 
-fn tiny_hive() -> Llama {
+pub(super) fn tiny_hive() -> Llama {
     load(TINY_HIVE.to_vec()).expect("the committed model loads")
+}
+
+/// A request for the likeliest continuation.
+pub(super) fn greedy(prompt: impl Into<Prompt>, max_tokens: u32) -> GenerateRequest {
+    GenerateRequest {
+        max_tokens: Some(max_tokens),
+        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+        ..GenerateRequest::new(prompt)
+    }
+}
+
+/// What a text came to.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) text: String,
+    pub(super) tokens: Vec<hive_api::TokenLogprob>,
+    pub(super) end: Option<Result<Generated, Failure>>,
+}
+
+impl Ended {
+    pub(super) fn generated(&self) -> Generated {
+        self.end.clone().expect("it ended").expect("it computes")
+    }
+}
+
+/// Takes in the outputs of a step; whether any came.
+pub(super) fn step(llama: &mut Llama, texts: &mut BTreeMap<Ticket, Ended>) -> bool {
+    let mut outputs = Vec::new();
+    llama.step(&mut outputs);
+    let any = !outputs.is_empty();
+    for (ticket, output) in outputs {
+        let text = texts.entry(ticket).or_default();
+        assert!(text.end.is_none(), "nothing follows the last output");
+        match output {
+            Output::Piece(piece) => {
+                text.text.push_str(&piece.text);
+                text.tokens.extend(piece.tokens);
+            }
+            Output::Done(generated) => text.end = Some(Ok(generated)),
+            Output::Failed(failure) => text.end = Some(Err(failure)),
+            Output::ToolCall(call) => panic!("nobody asked for {call:?}"),
+        }
+    }
+    any
+}
+
+/// Works until every text has ended.
+pub(super) fn run_all(llama: &mut Llama, requests: Vec<GenerateRequest>) -> Vec<Ended> {
+    let n = requests.len();
+    for (ticket, request) in requests.into_iter().enumerate() {
+        llama.begin(ticket as Ticket, request).expect("it is taken in");
+    }
+    let mut texts = BTreeMap::new();
+    while llama.free() < llama.places {
+        step(llama, &mut texts);
+    }
+    assert_eq!(texts.len(), n);
+    texts.into_values().collect()
+}
+
+pub(super) fn run(llama: &mut Llama, request: GenerateRequest) -> Ended {
+    run_all(llama, vec![request]).remove(0)
 }
 
 /// The likeliest continuation.
@@ -26,20 +89,10 @@ pub(super) fn generate(
     max_tokens: u32,
     stop: &[&str],
 ) -> (String, Generated) {
-    let request = GenerateRequest {
-        prompt: prompt.to_owned(),
-        max_tokens,
-        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        stop: stop.iter().map(|&stop| stop.to_owned()).collect(),
-    };
-    let mut text = String::new();
-    let generated = llama
-        .generate(&request, &Cancel::default(), &mut |piece| {
-            text.push_str(&piece.text);
-            ControlFlow::Continue(())
-        })
-        .expect("it computes");
-    (text, generated)
+    let stop = stop.iter().map(|&stop| stop.to_owned()).collect();
+    let ended = run(llama, GenerateRequest { stop, ..greedy(prompt, max_tokens) });
+    let generated = ended.generated();
+    (ended.text, generated)
 }
 
 #[test]
@@ -96,63 +149,54 @@ fn generation_ends_with_the_context() {
 #[test]
 fn a_prompt_that_does_not_fit_is_refused() {
     let mut llama = tiny_hive();
-    let request = |prompt: String| GenerateRequest {
-        prompt,
-        max_tokens: 1,
-        sampling: Sampling::default(),
-        stop: Vec::new(),
-    };
     for n in [256, 100_000] {
-        let request = request("a".repeat(n));
-        let result =
-            llama.generate(&request, &Cancel::default(), &mut |_| ControlFlow::Continue(()));
+        let result = llama.begin(1, greedy("a".repeat(n).as_str(), 1));
         assert!(matches!(result, Err(EngineError::PromptTooLong { context: 256, .. })));
     }
+    let options = EngineOptions { context: Some(20), ..EngineOptions::default() };
+    let mut short = Llama::load(Cursor::new(TINY_HIVE), &options).expect("it loads");
+    assert_eq!(short.info().context_length, 20);
+    let result = short.begin(1, greedy("a".repeat(20).as_str(), 1));
+    assert!(matches!(result, Err(EngineError::PromptTooLong { context: 20, .. })));
 }
 
 #[test]
 fn a_cancelled_generation_ends_at_once() {
     let mut llama = tiny_hive();
-    let cancel = Cancel::default();
-    let request = GenerateRequest {
-        prompt: "The ".to_owned(),
-        max_tokens: 50,
-        sampling: Sampling::default(),
-        stop: Vec::new(),
-    };
-    let mut n_pieces = 0;
-    let generated = llama
-        .generate(&request, &cancel, &mut |_| {
-            n_pieces += 1;
-            if n_pieces == 3 {
-                cancel.cancel();
-            }
-            ControlFlow::Continue(())
-        })
-        .expect("it computes");
-    assert_eq!((generated.finish, n_pieces), (Finish::Cancelled, 3));
-    let ended = llama
-        .generate(&request, &Cancel::default(), &mut |_| ControlFlow::Break(()))
-        .expect("it computes");
-    assert_eq!((ended.finish, ended.generated_tokens), (Finish::Cancelled, 1));
+    llama.begin(7, greedy("The ", 50)).expect("it is taken in");
+    let mut texts = BTreeMap::new();
+    for _ in 0..3 {
+        step(&mut llama, &mut texts);
+    }
+    let shown = texts[&7].text.len();
+    assert!(0 < shown && texts[&7].end.is_none());
+    llama.cancel(7);
+    llama.cancel(8);
+    step(&mut llama, &mut texts);
+    let generated = texts[&7].generated();
+    assert_eq!((generated.finish, generated.generated_tokens), (Finish::Cancelled, 3));
+    assert_eq!((texts[&7].text.len(), texts.len()), (shown, 1));
+    assert_eq!(llama.free(), llama.places);
+    assert!(!step(&mut llama, &mut texts));
+}
+
+#[test]
+fn a_text_that_is_cancelled_before_it_began_ends_too() {
+    let mut llama = tiny_hive();
+    llama.begin(1, greedy("The ", 50)).expect("it is taken in");
+    llama.cancel(1);
+    let mut texts = BTreeMap::new();
+    step(&mut llama, &mut texts);
+    let generated = texts[&1].generated();
+    assert_eq!((generated.finish, generated.generated_tokens), (Finish::Cancelled, 0));
 }
 
 #[test]
 fn a_seed_gives_the_same_text_after_other_texts() {
     let mut llama = tiny_hive();
     let mut text = |seed| {
-        let mut text = String::new();
-        let request = GenerateRequest {
-            prompt: "A peer ".to_owned(),
-            max_tokens: 40,
-            sampling: Sampling { seed, ..Sampling::default() },
-            stop: Vec::new(),
-        };
-        let result = llama.generate(&request, &Cancel::default(), &mut |piece| {
-            text.push_str(&piece.text);
-            ControlFlow::Continue(())
-        });
-        result.map(|_| text).expect("it computes")
+        let sampling = Sampling { seed, ..Sampling::default() };
+        run(&mut llama, GenerateRequest { sampling, ..greedy("A peer ", 40) }).text
     };
     let first = text(1);
     assert_ne!(text(2), first);
@@ -259,14 +303,10 @@ fn weights_that_are_not_numbers_fail_without_a_panic() {
     let tail = file.len() - 4 * WIDTH * LAYERS..;
     file[tail].fill(0xff);
     let mut llama = load(file).expect("its form is right");
-    let request = GenerateRequest {
-        prompt: "a".to_owned(),
-        max_tokens: 3,
-        sampling: Sampling::default(),
-        stop: Vec::new(),
-    };
-    let result = llama.generate(&request, &Cancel::default(), &mut |_| ControlFlow::Continue(()));
-    assert!(matches!(result, Err(EngineError::Compute { .. })), "{result:?}");
+    let ended = run(&mut llama, greedy("a", 3));
+    let failure = ended.end.expect("it ended").expect_err("it cannot compute");
+    assert_eq!(failure.kind, FailureKind::Compute);
+    assert!(failure.message.contains("not a number"), "{failure}");
 }
 
 proptest! {
@@ -288,7 +328,7 @@ proptest! {
         let llama = tiny_hive();
         let tokens = llama.tokenize(&text).expect("it is text");
         let bytes: Vec<u8> =
-            tokens.iter().flat_map(|&token| llama.tokenizer.bytes(token).into_owned()).collect();
+            tokens.iter().flat_map(|&token| llama.prompts.tokenizer.bytes(token).into_owned()).collect();
         // What SentencePiece writes for a space reads as one.
         prop_assert_eq!(String::from_utf8_lossy(&bytes), text.replace('\u{2581}', " "));
     }

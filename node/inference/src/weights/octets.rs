@@ -5,12 +5,19 @@
 
 #![expect(clippy::inline_always, reason = "a loop becomes vector code only with its body in view")]
 
-use super::packed::{Packed, RUN, Row, accumulate};
+use super::packed::{Packed, RUN, Row, accumulate, accumulate_one};
 use crate::arithmetic::{LANES, half};
 
 /// Bytes in a block of Q8_0 and of Q5_0; there are [`RUN`] weights in each.
 const Q8_0_LEN: usize = 34;
 const Q5_0_LEN: usize = 22;
+
+/// Blocks that are worth a thread.
+const MUCH: usize = 16_384;
+
+fn n_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(8)
+}
 
 /// A matrix of 8-bit weights, row after row.
 pub(crate) struct Octets {
@@ -19,37 +26,86 @@ pub(crate) struct Octets {
     scales: Vec<f32>,
 }
 
+/// How a file has such weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocks {
+    Q8_0,
+    Q5_0,
+}
+
+impl Blocks {
+    /// Bytes in a block.
+    pub(crate) const fn len(self) -> usize {
+        match self {
+            Self::Q8_0 => Q8_0_LEN,
+            Self::Q5_0 => Q5_0_LEN,
+        }
+    }
+
+    fn unpack(self, blocks: &[u8], numbers: &mut [[i8; RUN]], scales: &mut [f32]) {
+        let out = numbers.iter_mut().zip(scales);
+        match self {
+            Self::Q8_0 => {
+                for (block, (numbers, scale)) in blocks.as_chunks::<Q8_0_LEN>().0.iter().zip(out) {
+                    *scale = half(block[0], block[1]);
+                    for at in 0..RUN {
+                        numbers[at] = block[2 + at] as i8;
+                    }
+                }
+            }
+            Self::Q5_0 => {
+                for (block, (numbers, scale)) in blocks.as_chunks::<Q5_0_LEN>().0.iter().zip(out) {
+                    *scale = half(block[0], block[1]);
+                    let high = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
+                    for at in 0..RUN / 2 {
+                        let low = u32::from(block[6 + at]);
+                        numbers[at] = (low & 0xf | (high >> at & 1) << 4) as i8 - 16;
+                        numbers[at + RUN / 2] =
+                            (low >> 4 | (high >> (at + RUN / 2) & 1) << 4) as i8 - 16;
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl Octets {
+    /// Room for `n_blocks` runs of weights, all 0, in rows of `n_in`.
+    pub(crate) fn zero(n_in: usize, n_blocks: usize) -> Self {
+        Self { n_in, numbers: vec![0; n_blocks * RUN], scales: vec![0.0; n_blocks] }
+    }
+
+    /// Takes blocks as they are in the file, the first of them for run `first`. Several threads
+    /// share the work when there is much.
+    pub(crate) fn put(&mut self, first: usize, kind: Blocks, blocks: &[u8]) {
+        let n = blocks.len() / kind.len();
+        let numbers = &mut self.numbers.as_chunks_mut::<RUN>().0[first..first + n];
+        let scales = &mut self.scales[first..first + n];
+        let share = if n < MUCH { n.max(1) } else { n.div_ceil(n_threads()) };
+        std::thread::scope(|scope| {
+            let parts = numbers.chunks_mut(share).zip(scales.chunks_mut(share));
+            let mut parts = blocks.chunks(share * kind.len()).zip(parts);
+            // The first is for this thread, which would only wait.
+            let own = parts.next();
+            for (blocks, (numbers, scales)) in parts {
+                scope.spawn(move || kind.unpack(blocks, numbers, scales));
+            }
+            if let Some((blocks, (numbers, scales))) = own {
+                kind.unpack(blocks, numbers, scales);
+            }
+        });
+    }
+
     /// Takes blocks of Q8_0, whole rows of them.
     pub(crate) fn from_q8_0(n_in: usize, blocks: &[u8]) -> Self {
-        let (blocks, _) = blocks.as_chunks::<Q8_0_LEN>();
-        let mut octets = Self::with_capacity(n_in, blocks.len());
-        for block in blocks {
-            octets.scales.push(half(block[0], block[1]));
-            octets.numbers.extend(block[2..].iter().map(|&byte| byte as i8));
-        }
-        octets
+        Self::from_blocks(n_in, Blocks::Q8_0, blocks)
     }
 
-    /// Takes blocks of Q5_0, whole rows of them.
-    pub(crate) fn from_q5_0(n_in: usize, blocks: &[u8]) -> Self {
-        let (blocks, _) = blocks.as_chunks::<Q5_0_LEN>();
-        let mut octets = Self::with_capacity(n_in, blocks.len());
-        for block in blocks {
-            octets.scales.push(half(block[0], block[1]));
-            let (high, low) = block[2..].split_at(4);
-            octets.numbers.extend((0..RUN).map(|index| {
-                let low = low[index % 16] >> (4 * (index / 16)) & 0xf;
-                let high = high[index / 8] >> (index % 8) & 1;
-                (low | high << 4) as i8 - 16
-            }));
-        }
+    /// Takes blocks, whole rows of them.
+    pub(crate) fn from_blocks(n_in: usize, kind: Blocks, blocks: &[u8]) -> Self {
+        let mut octets = Self::zero(n_in, blocks.len() / kind.len());
+        octets.put(0, kind, blocks);
         octets
-    }
-
-    fn with_capacity(n_in: usize, n_blocks: usize) -> Self {
-        let numbers = Vec::with_capacity(n_blocks * RUN);
-        Self { n_in, numbers, scales: Vec::with_capacity(n_blocks) }
     }
 
     #[inline(always)]
@@ -76,13 +132,22 @@ impl Packed for Octets {
     }
 
     #[inline(always)]
-    fn dot(&self, row: usize, x: Row<'_>) -> f32 {
+    fn dots<const M: usize>(&self, row: usize, x: &[Row<'_>; M]) -> [f32; M] {
         let (numbers, scales) = self.row(row);
-        let mut sums = [0.0; LANES];
-        for ((block, x), &scale) in numbers.iter().zip(x.x.as_chunks::<RUN>().0).zip(scales) {
+        if let [x] = &x[..] {
+            let mut sums = [0.0; LANES];
+            for ((block, x), &scale) in numbers.iter().zip(x.x.as_chunks::<RUN>().0).zip(scales) {
+                accumulate_one(|at| f32::from(block[at]), x, scale, &mut sums);
+            }
+            return [sums.iter().sum(); M];
+        }
+        let x = x.map(|x| &x.x.as_chunks::<RUN>().0[..numbers.len()]);
+        let mut sums = [[0.0; LANES]; M];
+        for (at, (block, &scale)) in numbers.iter().zip(scales).enumerate() {
+            let x = std::array::from_fn(|m| &x[m][at]);
             accumulate(|at| f32::from(block[at]), x, scale, &mut sums);
         }
-        sums.iter().sum()
+        sums.map(|sums| sums.iter().sum())
     }
 
     fn unpack(&self, row: usize, out: &mut Vec<f32>) {

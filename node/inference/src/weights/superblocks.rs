@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use super::packed::{Packed, RUN, Row, accumulate};
+use super::packed::{Packed, RUN, Row, accumulate, accumulate_one};
 use crate::arithmetic::{LANES, half};
 
 /// Weights in a superblock.
@@ -18,9 +18,18 @@ pub(crate) trait Format: Send + Sync {
     /// Whether runs have offsets, so that sums of activations are needed.
     const SUMS: bool;
 
-    /// Multiplies a superblock with activations, given the sum of each run of them. Adds to the
-    /// accumulators; what does not go by lanes is returned.
+    /// Multiplies a superblock with one row of activations, given the sum of each run of them. Adds
+    /// to the accumulators; what does not go by lanes is returned.
     fn dot(block: &[u8], x: &[f32; LEN], sums: &[f32], out: &mut [f32; LANES]) -> f32;
+
+    /// Does the same for some rows of activations, in the same order of operations for each. What
+    /// is unpacked goes through memory here, which pays from two rows on.
+    fn dots<const M: usize>(
+        block: &[u8],
+        x: [&[f32; LEN]; M],
+        sums: [&[f32]; M],
+        out: &mut [[f32; LANES]; M],
+    ) -> [f32; M];
 
     /// Adds the weights of a superblock to a list.
     fn unpack(block: &[u8], out: &mut Vec<f32>);
@@ -61,14 +70,26 @@ impl<F: Format> Packed for Superblocks<F> {
         self.bytes.len() as u64
     }
 
-    fn dot(&self, row: usize, x: Row<'_>) -> f32 {
-        let mut lanes = [0.0; LANES];
-        let mut rest = 0.0;
-        for (index, (block, part)) in self.row(row).zip(x.x.as_chunks::<LEN>().0).enumerate() {
-            let sums = if F::SUMS { &x.sums[index * (LEN / RUN)..][..LEN / RUN] } else { &[] };
-            rest += F::dot(block, part, sums, &mut lanes);
+    fn dots<const M: usize>(&self, row: usize, x: &[Row<'_>; M]) -> [f32; M] {
+        let mut lanes = [[0.0; LANES]; M];
+        let mut rest = [0.0; M];
+        let n_blocks = self.n_in / LEN;
+        let parts = x.map(|x| &x.x.as_chunks::<LEN>().0[..n_blocks]);
+        for (index, block) in self.row(row).enumerate() {
+            let part = std::array::from_fn(|m| &parts[m][index]);
+            let sums: [&[f32]; M] = std::array::from_fn(|m| {
+                if F::SUMS { &x[m].sums[index * (LEN / RUN)..][..LEN / RUN] } else { &[] }
+            });
+            if M == 1 {
+                rest[0] += F::dot(block, part[0], sums[0], &mut lanes[0]);
+            } else {
+                let more = F::dots(block, part, sums, &mut lanes);
+                for m in 0..M {
+                    rest[m] += more[m];
+                }
+            }
         }
-        rest + lanes.iter().sum::<f32>()
+        std::array::from_fn(|m| rest[m] + lanes[m].iter().sum::<f32>())
     }
 
     fn unpack(&self, row: usize, out: &mut Vec<f32>) {
@@ -117,11 +138,38 @@ impl Format for Q4K {
             let (low, high) = (2 * index, 2 * index + 1);
             let (low_scale, low_offset) = Self::run(block, low);
             let (high_scale, high_offset) = Self::run(block, high);
-            accumulate(|at| f32::from(bytes[at] & 0xf), &x[low], scale * low_scale, out);
-            accumulate(|at| f32::from(bytes[at] >> 4), &x[high], scale * high_scale, out);
+            accumulate_one(|at| f32::from(bytes[at] & 0xf), &x[low], scale * low_scale, out);
+            accumulate_one(|at| f32::from(bytes[at] >> 4), &x[high], scale * high_scale, out);
             offsets += low_offset * sums[low] + high_offset * sums[high];
         }
         -offset * offsets
+    }
+
+    fn dots<const M: usize>(
+        block: &[u8],
+        x: [&[f32; LEN]; M],
+        sums: [&[f32]; M],
+        out: &mut [[f32; LANES]; M],
+    ) -> [f32; M] {
+        let (scale, offset) = (half(block[0], block[1]), half(block[2], block[3]));
+        let (pairs, _) = block[16..].as_chunks::<RUN>();
+        let mut offsets = [0.0; M];
+        for (index, bytes) in pairs.iter().enumerate() {
+            let (low, high) = (2 * index, 2 * index + 1);
+            let (low_scale, low_offset) = Self::run(block, low);
+            let (high_scale, high_offset) = Self::run(block, high);
+            let (mut lows, mut highs) = ([0.0; RUN], [0.0; RUN]);
+            for at in 0..RUN {
+                lows[at] = f32::from(bytes[at] & 0xf);
+                highs[at] = f32::from(bytes[at] >> 4);
+            }
+            accumulate(|at| lows[at], runs::<RUN, M>(x, low), scale * low_scale, out);
+            accumulate(|at| highs[at], runs::<RUN, M>(x, high), scale * high_scale, out);
+            for m in 0..M {
+                offsets[m] += low_offset * sums[m][low] + high_offset * sums[m][high];
+            }
+        }
+        offsets.map(|offsets| -offset * offsets)
     }
 
     fn unpack(block: &[u8], out: &mut Vec<f32>) {
@@ -181,11 +229,29 @@ impl Format for Q6K {
                 let numbers = Self::quarter(block, half, quarter);
                 let [first, second] = Self::scales(block, half, quarter);
                 let at = 8 * half + 2 * quarter;
-                accumulate(|at| f32::from(numbers[at]), &x[at], first, out);
-                accumulate(|at| f32::from(numbers[16 + at]), &x[at + 1], second, out);
+                accumulate_one(|at| f32::from(numbers[at]), &x[at], first, out);
+                accumulate_one(|at| f32::from(numbers[16 + at]), &x[at + 1], second, out);
             }
         }
         0.0
+    }
+
+    fn dots<const M: usize>(
+        block: &[u8],
+        x: [&[f32; LEN]; M],
+        _: [&[f32]; M],
+        out: &mut [[f32; LANES]; M],
+    ) -> [f32; M] {
+        for half in 0..2 {
+            for quarter in 0..4 {
+                let numbers = Self::quarter(block, half, quarter).map(f32::from);
+                let [first, second] = Self::scales(block, half, quarter);
+                let at = 8 * half + 2 * quarter;
+                accumulate(|at| numbers[at], runs::<16, M>(x, at), first, out);
+                accumulate(|at| numbers[16 + at], runs::<16, M>(x, at + 1), second, out);
+            }
+        }
+        [0.0; M]
     }
 
     fn unpack(block: &[u8], out: &mut Vec<f32>) {
@@ -195,4 +261,10 @@ impl Format for Q6K {
             out.extend(numbers.iter().enumerate().map(|(at, &n)| f32::from(n) * scales[at / 16]));
         }
     }
+}
+
+/// A run of `N` activations of each of some rows.
+#[inline(always)]
+fn runs<const N: usize, const M: usize>(x: [&[f32; LEN]; M], index: usize) -> [&[f32; N]; M] {
+    std::array::from_fn(|m| &x[m].as_chunks::<N>().0[index])
 }

@@ -1,7 +1,7 @@
 use candle_core::Tensor;
 use candle_core::quantized::{GgmlDType, QTensor};
 
-use super::super::octets::Octets;
+use super::super::octets::{Blocks, Octets};
 use super::super::superblocks::{Q4K, Q6K, Superblocks};
 use super::*;
 
@@ -37,7 +37,7 @@ fn packed_weights_are_multiplied_without_rounding() {
     let (bytes, plain) = packed(GgmlDType::Q8_0);
     check(Octets::from_q8_0(N_IN, &bytes), &plain);
     let (bytes, plain) = packed(GgmlDType::Q5_0);
-    check(Octets::from_q5_0(N_IN, &bytes), &plain);
+    check(Octets::from_blocks(N_IN, Blocks::Q5_0, &bytes), &plain);
     let (bytes, plain) = packed(GgmlDType::Q4K);
     check(Superblocks::<Q4K>::new(N_IN, bytes), &plain);
     let (bytes, plain) = packed(GgmlDType::Q6K);
