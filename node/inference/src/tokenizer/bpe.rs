@@ -6,6 +6,7 @@
 use hive_api::EngineError;
 use hive_protocol::gguf::Header;
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::NFC;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -15,12 +16,13 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 use super::vocabulary::Vocabulary;
 use crate::error::{invalid, unsupported};
 
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(crate) const GPT2: &str =
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const DIGIT: &str = r"\p{N}";
+pub(crate) const DIGIT: &str = r"\p{N}";
 const DEEPSEEK3: [&str; 3] = [
     r"\p{N}{1,3}",
     r"[一-龥぀-ゟ゠-ヿ]+",
@@ -87,6 +89,14 @@ const DEEPSEEK: Splitting = Splitting {
     begins: false,
 };
 
+/// The name of the splitting that some expressions are, if it is a known one.
+pub(crate) fn splitting(expressions: &[&str], whole_first: bool) -> Option<&'static str> {
+    let mut known = SPLITS.iter().chain([&DEEPSEEK]);
+    let found =
+        known.find(|known| known.expressions == expressions && known.whole_first == whole_first);
+    Some(found?.names[0])
+}
+
 /// A byte-level BPE.
 #[derive(Debug)]
 pub(super) struct Bpe {
@@ -151,6 +161,14 @@ impl Bpe {
         steps.push(ByteLevel::new(false, false, false).into());
         let mut tokenizer = tokenizers::Tokenizer::new(model);
         tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
+        match header.str("hive.tokenizer.normalizer") {
+            None => {}
+            Some("NFC") => {
+                let normalizer = tokenizer.with_normalizer(Some(NFC));
+                normalizer.map_err(|error| EngineError::Compute { reason: error.to_string() })?;
+            }
+            Some(_) => return Err(unsupported("the value `hive.tokenizer.normalizer`")),
+        }
         Ok(Self { tokenizer, begins: splitting.begins })
     }
 

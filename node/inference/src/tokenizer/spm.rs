@@ -24,6 +24,8 @@ pub(super) struct Spm {
     bytes: Box<[Option<u32>; 256]>,
     unknown: Option<u32>,
     add_space: bool,
+    /// No space is added to a text that begins with one: Transformers' way with newer models.
+    sparing: bool,
 }
 
 /// A stretch of text that is one token so far; neighbours are linked.
@@ -63,6 +65,7 @@ impl Spm {
                 .u32("tokenizer.ggml.unknown_token_id")
                 .filter(|&id| (id as usize) < vocabulary.len()),
             add_space: header.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true),
+            sparing: header.bool("hive.tokenizer.space_prefix_sparing").unwrap_or(false),
         })
     }
 
@@ -74,7 +77,8 @@ impl Spm {
         after_special: bool,
         tokens: &mut Vec<u32>,
     ) {
-        let prefix = if self.add_space && after_special { SPACE } else { "" };
+        let spared = self.sparing && (text.starts_with(' ') || text.starts_with(SPACE));
+        let prefix = if self.add_space && after_special && !spared { SPACE } else { "" };
         let text = format!("{prefix}{}", text.replace(' ', SPACE));
         let mut symbols: Vec<Symbol> = text
             .char_indices()

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use hive_api::EngineError;
 use hive_protocol::gguf::{Array, Header, Strings};
 
+use crate::chat::MARKER;
 use crate::error::invalid;
 
 /// What a token is for.
@@ -157,8 +158,11 @@ impl Vocabulary {
             return None;
         }
         self.special_lens.iter().find_map(|&len| {
-            let piece = text.get(at..at.checked_add(len)?)?;
-            Some((self.special(piece)?, len))
+            let end = at.checked_add(len)?;
+            let piece = text.get(at..end)?;
+            // A marker breaks a token behind its first character; of a token of one it is the end.
+            let broken = text[end..].starts_with(MARKER) && piece.chars().nth(1).is_none();
+            Some((self.special(piece)?, len)).filter(|_| !broken)
         })
     }
 }
