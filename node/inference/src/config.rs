@@ -97,6 +97,19 @@ pub(crate) struct Config {
     pub(crate) post_norms: bool,
 }
 
+/// Reads the shape of a model, if its architecture is one of ours.
+pub(crate) fn recognise(header: &Header) -> Result<Config, EngineError> {
+    let name = header
+        .architecture()
+        .ok_or_else(|| invalid("the value `general.architecture` is missing"))?;
+    let Some((_, architecture)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) else {
+        let known: Vec<_> = ARCHITECTURES.iter().map(|(known, _)| *known).collect();
+        let known = known.join(", ");
+        return Err(unsupported(format!("the architecture `{name}`; supported are {known}")));
+    };
+    Config::read(header, *architecture)
+}
+
 impl Config {
     /// Reads the shape from a header whose architecture is one of ours.
     pub(crate) fn read(header: &Header, architecture: Architecture) -> Result<Self, EngineError> {
@@ -169,6 +182,12 @@ impl Config {
             qk_norm: matches!(architecture, Architecture::Qwen3 | Architecture::Gemma3),
             post_norms: gemma,
         })
+    }
+
+    /// Bytes of keys and values that a token takes.
+    pub(crate) fn bytes_per_token(&self) -> u64 {
+        let row = self.n_kv_heads * self.head_dim * size_of::<f32>();
+        2 * (self.n_layers * row) as u64
     }
 
     /// How far back a layer looks.

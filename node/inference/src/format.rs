@@ -6,6 +6,24 @@
 /// Says what a file is if it is of a known kind that is not run here.
 pub(crate) fn not_ours(prefix: &[u8]) -> Option<&'static str> {
     match prefix {
+        _ if pickle(prefix).is_some() => pickle(prefix),
+        [_, _, _, _, _, _, _, _, b'{', ..] => Some(
+            "this is a safetensors file; its model is run from the directory that has it together \
+             with `config.json` and `tokenizer.json`",
+        ),
+        [0x89, b'H', b'D', b'F', ..] => {
+            Some("this is an HDF5 file; models are run from GGUF files")
+        }
+        _ if prefix.starts_with(b"ggml") || prefix.starts_with(b"lmgg") => {
+            Some("this is a GGML file from before GGUF; convert the model to GGUF")
+        }
+        _ => None,
+    }
+}
+
+/// Says what a file is if it holds a pickle.
+pub(crate) fn pickle(prefix: &[u8]) -> Option<&'static str> {
+    match prefix {
         [0x80, 2..=5, ..] => Some(
             "this is a Python pickle, and loading one runs the code inside it; \
              convert the model to GGUF",
@@ -14,15 +32,6 @@ pub(crate) fn not_ours(prefix: &[u8]) -> Option<&'static str> {
             "this is a zip archive, as PyTorch writes its pickles into, and loading one runs the \
              code inside it; convert the model to GGUF",
         ),
-        [_, _, _, _, _, _, _, _, b'{', ..] => {
-            Some("this is a safetensors file; models are run from GGUF files")
-        }
-        [0x89, b'H', b'D', b'F', ..] => {
-            Some("this is an HDF5 file; models are run from GGUF files")
-        }
-        _ if prefix.starts_with(b"ggml") || prefix.starts_with(b"lmgg") => {
-            Some("this is a GGML file from before GGUF; convert the model to GGUF")
-        }
         _ => None,
     }
 }
