@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use hive_protocol::codec::DecodeError;
 use hive_protocol::manifest::TreeFile;
 use hive_protocol::path::PathError;
-use hive_protocol::{Bitfield, BlockId, Manifest, Name, Tree};
+use hive_protocol::{Bitfield, BlockId, Manifest, Name, Tree, TreePath};
 
 use crate::disk::{DiskError, failed};
 use crate::fetch::chunk_rows;
@@ -42,6 +42,20 @@ pub struct AddOptions {
     pub visibility: Option<Visibility>,
     /// Leave the files where they are and remember the place.
     pub link: bool,
+}
+
+/// A file that is added as part of a model that somebody else put together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddFile {
+    /// Its path in the model.
+    pub path: TreePath,
+    /// Where it is.
+    pub from: PathBuf,
+    /// It was downloaded for this, is on the store's file system and becomes the store's own. Its
+    /// old name is the caller's to remove; where names cannot be shared it is gone already.
+    pub take: bool,
+    /// The SHA-256 that it must have.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// A model that was added.
@@ -91,6 +105,12 @@ pub enum AddError {
     /// Somebody wrote the file while it was hashed.
     #[error("{} changed while it was read: add it again when nothing writes it", path.display())]
     Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is not the one that it was said to be.
+    #[error("{} does not have the SHA-256 that it should have", path.display())]
+    Digest {
         /// The file.
         path: PathBuf,
     },
@@ -168,11 +188,45 @@ impl Store {
         options: &AddOptions,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Added, AddError> {
-        let found = walk::walk(path)?;
+        self.add_walked(path, &walk::walk(path)?, options, progress)
+    }
+
+    /// Adds files that are in several places as one model: the one file, or a tree of them.
+    /// Otherwise as [`add`](Self::add).
+    pub fn add_files(
+        &self,
+        name: &Name,
+        files: &[AddFile],
+        is_file: bool,
+        options: &AddOptions,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Added, AddError> {
+        let found = walk::listed(name, files, is_file)?;
+        self.add_walked(Path::new(name.as_str()), &found, options, progress)
+    }
+
+    /// Refuses `size` bytes that are to come, of which `present` are on the disk already, if the
+    /// quota or the disk has no room for them.
+    pub fn check_room(&self, size: u64, present: u64) -> Result<(), SpaceError> {
+        self.require_room(None, size, present)
+    }
+
+    /// Where files are put together that are to be [taken](AddFile::take).
+    pub fn downloads(&self) -> PathBuf {
+        self.inner.layout.downloads()
+    }
+
+    fn add_walked(
+        &self,
+        path: &Path,
+        found: &Found,
+        options: &AddOptions,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Added, AddError> {
         let n_add = N_ADDS.fetch_add(1, Ordering::Relaxed);
         let staging =
             self.inner.layout.partials().join(format!("add-{}-{n_add}", std::process::id()));
-        let result = self.add_found(path, &found, options, &staging, progress);
+        let result = self.add_found(path, found, options, &staging, progress);
         if staging.exists() {
             // Whatever is left there is nobody's; the next start would remove it too.
             let _ = self.inner.disk.remove_dirs(&staging);
@@ -273,7 +327,7 @@ impl Store {
                 disk.sync(&copy, &place)?;
                 hashed
             }
-            Storage::Reflink | Storage::Hardlink => {
+            Storage::Reflink | Storage::Hardlink | Storage::Fetched => {
                 let kept = File::open(&place).map_err(failed("open", &place))?;
                 let kept_len = kept.metadata().map_err(failed("look at", &place))?.len();
                 let on_bytes = &mut |_, bytes: &[u8]| meter.add(bytes.len());
@@ -287,6 +341,9 @@ impl Store {
                 hash_file(&source, &file.from, before.len, on_bytes).map_err(ended)?
             }
         };
+        if file.sha256.is_some_and(|expected| expected != hashed.sha256) {
+            return Err(AddError::Digest { path: file.from.clone() });
+        }
         // A reflink stays as it is whatever happens to the original now.
         if storage != Storage::Reflink && look(&source, &file.from)? != before {
             return Err(changed());
@@ -311,12 +368,19 @@ impl Store {
         place: &Path,
         now: Progress,
     ) -> Result<Storage, AddError> {
-        if link {
+        if link && !file.take {
             return Ok(Storage::Reference);
         }
         let disk = &self.inner.disk;
         if let Some(dir) = place.parent() {
             disk.create_dirs(dir)?;
+        }
+        if file.take {
+            // A second name first: if this ends halfway, the download has lost nothing.
+            if disk.hard_link(&file.from, place).is_err() {
+                disk.rename(&file.from, place)?;
+            }
+            return Ok(Storage::Fetched);
         }
         if disk.reflink(&file.from, place).is_ok() {
             return Ok(Storage::Reflink);

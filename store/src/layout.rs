@@ -56,6 +56,11 @@ impl Layout {
         self.partials().join(id.to_string())
     }
 
+    /// Where files are downloaded to that peers do not have; on the file system of the models.
+    pub(crate) fn downloads(&self) -> PathBuf {
+        self.models().join(".downloads")
+    }
+
     /// The directory of a finished model.
     pub(crate) fn model(&self, dir: &str) -> PathBuf {
         self.models().join(dir)

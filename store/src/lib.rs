@@ -56,7 +56,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use add::{AddError, AddOptions, Added};
+pub use add::{AddError, AddFile, AddOptions, Added};
 pub use book::Peer;
 pub use disk::{DiskError, is_full};
 pub use fetch::{BeginError, Fetching};

@@ -51,7 +51,7 @@ stored! {
         Reference = 2,
         /// A copy.
         Copy = 3,
-        /// Came from peers.
+        /// Came from peers or from a hub.
         Fetched = 4,
         /// Was there before. Said of an `add` only.
         Present = 5,

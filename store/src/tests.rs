@@ -15,6 +15,7 @@ use crate::{AddOptions, Added, Fetching, Options, Partial, Progress, Store, Visi
 mod crash;
 mod fetching;
 mod holding;
+mod taking;
 
 /// Bytes that depend on a seed and nothing else.
 pub(crate) fn noise(seed: &str, len: usize) -> Vec<u8> {

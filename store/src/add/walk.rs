@@ -7,7 +7,7 @@ use hive_protocol::limits::FILES_PER_TREE;
 use hive_protocol::path::PathError;
 use hive_protocol::{Name, TreePath};
 
-use super::AddError;
+use super::{AddError, AddFile};
 use crate::disk::failed;
 use crate::layout::{file_name_for, name_for};
 use crate::model::Kind;
@@ -34,6 +34,37 @@ pub(crate) struct FoundFile {
     /// Where it is, links resolved.
     pub(crate) from: PathBuf,
     pub(crate) len: u64,
+    /// Whether it is the store's to take, and not somebody's to share.
+    pub(crate) take: bool,
+    /// The SHA-256 that it must have.
+    pub(crate) sha256: Option<[u8; 32]>,
+}
+
+impl FoundFile {
+    fn theirs(path: TreePath, from: PathBuf, len: u64) -> Self {
+        Self { path, from, len, take: false, sha256: None }
+    }
+}
+
+/// Looks at files that were chosen one by one.
+pub(crate) fn listed(name: &Name, files: &[AddFile], is_file: bool) -> Result<Found, AddError> {
+    let kind = if is_file && files.len() == 1 { Kind::File } else { Kind::Tree };
+    let mut found = Found { kind, name: name.clone(), files: Vec::new(), skipped: Vec::new() };
+    for file in files {
+        let from = file.from.canonicalize().map_err(failed("find", &file.from))?;
+        let metadata = fs::metadata(&from).map_err(failed("look at", &from))?;
+        if !metadata.is_file() {
+            return Err(AddError::NotAFile { path: file.from.clone() });
+        }
+        let (take, sha256) = (file.take, file.sha256);
+        let len = metadata.len();
+        found.files.push(FoundFile { path: file.path.clone(), from, len, take, sha256 });
+    }
+    if found.files.is_empty() {
+        return Err(AddError::Empty { path: PathBuf::from(name.as_str()) });
+    }
+    found.files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
 }
 
 /// Looks at a path.
@@ -47,7 +78,7 @@ pub(crate) fn walk(path: &Path) -> Result<Found, AddError> {
     let metadata = fs::metadata(&real).map_err(failed("look at", &real))?;
     if metadata.is_file() {
         let path = named.parse().unwrap_or_else(|_| file_name_for(&name));
-        let files = vec![FoundFile { path, from: real, len: metadata.len() }];
+        let files = vec![FoundFile::theirs(path, real, metadata.len())];
         return Ok(Found { kind: Kind::File, name, files, skipped: Vec::new() });
     }
     if !metadata.is_dir() {
@@ -90,7 +121,7 @@ fn walk_dir(dir: &Path, prefix: &str, found: &mut Found) -> Result<(), AddError>
             return Err(AddError::Manifest { path: dir.to_owned(), source });
         }
         let from = path.canonicalize().map_err(failed("find", &path))?;
-        found.files.push(FoundFile { path: checked(&inside, &path)?, from, len: metadata.len() });
+        found.files.push(FoundFile::theirs(checked(&inside, &path)?, from, metadata.len()));
     }
     Ok(())
 }
