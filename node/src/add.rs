@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::errors;
 use crate::library::{self, license_key};
-use crate::local::{Local, blocking};
+use crate::local::{Local, blocking, send_last};
 
 /// Progress that may wait for its reader; more is dropped, since the next says more.
 const EVENTS: usize = 16;
@@ -23,8 +23,7 @@ impl Local {
         let local = self.clone();
         self.tasks.spawn(async move {
             let last = local.add_now(request, events.clone()).await.map(AddEvent::Done);
-            // The reader may have left, which is its right.
-            let _ = events.send(last).await;
+            send_last(&events, last, &local.stop).await;
         });
         Box::pin(ReceiverStream::new(stream))
     }

@@ -31,8 +31,11 @@ const INTERVAL_MAX: Duration = Duration::from_hours(1);
 const SMALL_NETWORK: usize = 50;
 /// Changes within this time go out together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+/// A feature of `Hello`: whoever names it asks to be told now what this node offers, and whoever
+/// answers with it will, within [`NEWCOMERS`] and to everybody.
+pub(crate) const ANNOUNCE: &str = "announce";
 /// Newcomers within this time are told together; what is gossiped more often is cut as a flood.
-const NEWCOMERS: Duration = Duration::from_secs(6);
+pub(crate) const NEWCOMERS: Duration = Duration::from_secs(6);
 /// Cards are signed anew this often.
 const RENEW_SECS: u64 = 7 * 24 * 3600;
 /// How long a card holds; it is made anew long before.
@@ -73,7 +76,7 @@ pub(crate) async fn run(local: Local) {
         tokio::select! {
             () = local.stop.cancelled() => return,
             () = local.offers.notified() => tokio::time::sleep(DEBOUNCE).await,
-            () = newcomer(&mut events) => {
+            () = asked(&local, &mut events) => {
                 // Whoever comes has heard nothing yet. Others hear it too, so not too often.
                 told += NEWCOMERS;
                 tokio::select! {
@@ -83,6 +86,14 @@ pub(crate) async fn run(local: Local) {
             }
             () = tokio::time::sleep_until(next) => local.catalog.sweep(now()),
         }
+    }
+}
+
+/// Waits for somebody who wants to hear: one who says so, or one who was not there before.
+async fn asked(local: &Local, events: &mut broadcast::Receiver<SwarmEvent>) {
+    tokio::select! {
+        () = local.asked.notified() => {}
+        () = newcomer(events) => {}
     }
 }
 
@@ -235,7 +246,7 @@ fn make_card(local: &Local, model: &store::Model, license: Option<String>) -> Re
         quantization: described.quantization,
         parameters: described.parameters,
         license: license.or(described.license),
-        source: None,
+        source: crate::pull::source(&local.store, &model.id)?,
         sha256,
         parents: Vec::new(),
         issued,

@@ -4,15 +4,18 @@
 //! each card's signature. Everything has an end (`expires`) and every map a bound, so a flood costs
 //! the flooder's own entries.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
+use std::time::Instant;
 
-use hive_api::{CapabilitySummary, Offer};
+use hive_api::{CapabilitySummary, Offer, PeerName, SearchRequest};
 use hive_protocol::card::Card;
 use hive_protocol::catalog::{Capability, Head};
 use hive_protocol::signed::Verified;
 use hive_protocol::{BlockId, NodeKey};
 use hive_swarm::Peer;
+
+use crate::names;
 
 /// Nodes whose announcements are kept.
 const NODES: usize = 10_000;
@@ -34,6 +37,30 @@ struct Offered {
 struct State {
     offered: HashMap<Peer, Offered>,
     capabilities: HashMap<Peer, Capability>,
+    /// What connected peers called themselves when they were met; capabilities come later.
+    names: HashMap<Peer, String>,
+    /// Of these, whose connection is gone. They make room first.
+    gone: HashSet<Peer>,
+    /// When a node's list was heard of last.
+    heard: HashMap<Peer, Instant>,
+}
+
+impl State {
+    fn hear(&mut self, node: Peer) {
+        if self.heard.len() >= NODES {
+            let State { offered, heard, .. } = self;
+            heard.retain(|node, _| offered.contains_key(node));
+        }
+        if self.heard.len() < NODES {
+            self.heard.insert(node, Instant::now());
+        }
+    }
+
+    /// What a node announced counts before what it said when it connected.
+    fn name(&self, peer: Peer) -> Option<String> {
+        let announced = self.capabilities.get(&peer).and_then(|said| said.name.as_deref());
+        announced.and_then(names::claim).or_else(|| self.names.get(&peer).cloned())
+    }
 }
 
 /// The announcements of all other nodes.
@@ -74,6 +101,7 @@ impl Catalog {
         state.offered.remove(&node);
         let (list, seq, expires) = (head.list, head.seq, head.expires);
         state.offered.insert(node, Offered { list, seq, expires, len, cards });
+        state.hear(node);
         let taken =
             |state: &State| state.offered.values().map(|offered| offered.len).sum::<usize>();
         while taken(&state) > BYTES || state.offered.len() > NODES {
@@ -86,9 +114,55 @@ impl Catalog {
 
     /// A head that names the known list keeps it alive.
     pub(crate) fn refresh(&self, node: Peer, expires: u64) {
-        if let Some(offered) = self.lock().offered.get_mut(&node) {
+        let mut state = self.lock();
+        state.hear(node);
+        if let Some(offered) = state.offered.get_mut(&node) {
             offered.expires = offered.expires.max(expires);
         }
+    }
+
+    /// Whether a node's list was heard of since then.
+    pub(crate) fn heard_since(&self, node: Peer, then: Instant) -> bool {
+        self.lock().heard.get(&node).is_some_and(|at| *at >= then)
+    }
+
+    /// Takes what a peer calls itself.
+    pub(crate) fn put_name(&self, peer: Peer, name: Option<&str>) {
+        let mut state = self.lock();
+        let State { names, gone, .. } = &mut *state;
+        gone.remove(&peer);
+        let Some(name) = name.and_then(names::claim) else {
+            names.remove(&peer);
+            return;
+        };
+        if names.len() >= NODES && !names.contains_key(&peer) {
+            names.retain(|peer, _| !gone.contains(peer));
+            gone.clear();
+        }
+        if names.len() < NODES || names.contains_key(&peer) {
+            names.insert(peer, name);
+        }
+    }
+
+    /// A peer has left. Its name is shown as long as there is room for it.
+    pub(crate) fn left(&self, peer: Peer) {
+        let mut state = self.lock();
+        if state.names.contains_key(&peer) {
+            state.gone.insert(peer);
+        }
+    }
+
+    /// What a peer calls itself.
+    pub(crate) fn peer_name(&self, peer: Peer) -> Option<String> {
+        self.lock().name(peer)
+    }
+
+    /// Peers that call themselves so.
+    pub(crate) fn peers_called(&self, name: &str) -> Vec<Peer> {
+        let state = self.lock();
+        let known: BTreeSet<Peer> =
+            state.names.keys().chain(state.capabilities.keys()).copied().collect();
+        known.into_iter().filter(|peer| state.name(*peer).as_deref() == Some(name)).collect()
     }
 
     /// Takes what a node can do.
@@ -115,7 +189,7 @@ impl Catalog {
             cores: capability.cores,
             load: capability.load,
         };
-        Some((capability.name.clone(), summary))
+        Some((capability.name.as_deref().and_then(names::claim), summary))
     }
 
     /// Nodes that announced anything.
@@ -171,32 +245,61 @@ impl Catalog {
         cards.find_map(|card| card.statement.format.clone().filter(|_| card.statement.id == id))
     }
 
-    /// Offers whose name, id or description contains `text`, whatever its case; one entry for each
-    /// id and name.
-    pub(crate) fn search(&self, text: &str, here: impl Fn(&BlockId) -> bool) -> Vec<Offer> {
-        let text = text.to_lowercase();
+    /// What the network says of one model: the card that most publishers agree on in its name.
+    pub(crate) fn card_of(&self, id: BlockId) -> Option<Card> {
+        let name = self.name_of(id)?;
+        let state = self.lock();
+        let mut cards = state.offered.values().flat_map(|offered| &offered.cards);
+        let card =
+            cards.find(|card| card.statement.id == id && card.statement.name.as_str() == name);
+        card.map(|card| card.statement.clone())
+    }
+
+    /// Offers that a request is about; one entry for each id and name. `here` says whether a model is
+    /// in the store, `fits` whether this machine has the memory for so many bytes.
+    pub(crate) fn search(
+        &self,
+        request: &SearchRequest,
+        here: impl Fn(&BlockId) -> bool,
+        fits: impl Fn(u64) -> Option<bool>,
+    ) -> Vec<Offer> {
+        let text = request.text.to_lowercase();
         let state = self.lock();
         let mut offers: BTreeMap<(String, BlockId), Offer> = BTreeMap::new();
         for (node, offered) in &state.offered {
+            let said = state.name(*node);
             for card in &offered.cards {
-                let Card { id, name, .. } = &card.statement;
+                let Card { id, name, size, .. } = &card.statement;
+                let kind = kind(&card.statement);
+                let wanted = request.kind.as_deref().is_none_or(|wanted| wanted == kind)
+                    && request.max_size.is_none_or(|most| *size <= most);
+                if !wanted {
+                    continue;
+                }
                 let description = description(&card.statement);
-                let haystack = format!("{name} {id} {description}").to_lowercase();
+                let who = said.as_deref().unwrap_or_default();
+                let haystack = format!("{name} {id} {description} {node} {who}").to_lowercase();
                 if !haystack.contains(&text) {
                     continue;
                 }
+                let fits = if runs(&card.statement) { fits(*size) } else { None };
+                if request.fits && fits != Some(true) {
+                    continue;
+                }
                 let offer = offers.entry((name.to_string(), *id)).or_insert_with(|| Offer {
+                    parameters: card.statement.parameters,
+                    fits,
                     cid: id.to_string(),
                     name: name.to_string(),
-                    kind: kind(&card.statement).into(),
-                    size: card.statement.size,
+                    kind: kind.into(),
+                    size: *size,
                     description,
                     license: card.statement.license.clone(),
                     publisher: card.publisher.hex(),
                     peers: Vec::new(),
                     here: here(id),
                 });
-                offer.peers.push(node.to_string());
+                offer.peers.push(PeerName { peer: node.to_string(), name: said.clone() });
             }
         }
         let mut offers: Vec<Offer> = offers.into_values().collect();
@@ -221,6 +324,12 @@ fn kind(card: &Card) -> &'static str {
         Kind::Dataset => "dataset",
         Kind::Other => "other",
     }
+}
+
+/// Whether a model of this kind and format can be run at all.
+pub(crate) fn runs(card: &Card) -> bool {
+    let format = card.format.as_deref();
+    kind(card) == "model" && matches!(format, Some("gguf" | "safetensors"))
 }
 
 fn description(card: &Card) -> String {
@@ -300,8 +409,68 @@ mod tests {
         catalog.put(a, &head(a, 1), 100, vec![card("twin", b"one")]);
         catalog.put(b, &head(b, 1), 100, vec![card("twin", b"two")]);
         assert!(matches!(catalog.by_name("twin"), NameMatch::Several(ids) if ids.len() == 2));
-        assert_eq!(catalog.search("TWIN", |_| false).len(), 2);
+        let twins = SearchRequest { text: "TWIN".into(), ..SearchRequest::default() };
+        assert_eq!(catalog.search(&twins, |_| false, |_| None).len(), 2);
         catalog.sweep(100);
         assert_eq!(catalog.by_name("twin"), NameMatch::Unknown);
+    }
+
+    #[test]
+    fn a_search_takes_kind_size_and_fit_and_finds_peers_by_name() {
+        let (catalog, node) = (Catalog::default(), node(1));
+        let mut data = card("words", b"words");
+        data.statement.kind = Kind::Dataset;
+        let mut large = card("large", b"large");
+        (large.statement.size, large.statement.parameters) = (1000, Some(7));
+        catalog.put(node, &head(node, 1), 100, vec![card("small", b"small"), large, data]);
+        catalog.put_name(node, Some("kit\u{202e}chen"));
+        let found = |request: SearchRequest| -> Vec<String> {
+            let offers = catalog.search(&request, |_| false, |size| Some(size < 100));
+            offers.into_iter().map(|offer| offer.name).collect()
+        };
+        let all = SearchRequest::default;
+        assert_eq!(found(SearchRequest { kind: Some("dataset".into()), ..all() }), ["words"]);
+        assert_eq!(found(SearchRequest { max_size: Some(10), ..all() }), ["small", "words"]);
+        assert_eq!(
+            found(SearchRequest { fits: true, ..all() }),
+            ["small"],
+            "a data set runs nowhere"
+        );
+        assert_eq!(found(SearchRequest { text: "KITCHEN".into(), ..all() }).len(), 3);
+        let request = SearchRequest { text: "large".into(), ..all() };
+        let offer = catalog.search(&request, |_| true, |_| Some(false)).remove(0);
+        assert_eq!((offer.parameters, offer.fits, offer.here), (Some(7), Some(false), true));
+        assert_eq!(offer.peers[0].name.as_deref(), Some("kitchen"));
+    }
+
+    #[test]
+    fn names_of_those_who_left_make_room_for_those_who_come() {
+        let catalog = Catalog::default();
+        let peer = |n: usize| {
+            let mut seed = [0; 32];
+            seed[..8].copy_from_slice(&n.to_le_bytes());
+            hive_swarm::NodeIdentity::from_ed25519_secret(seed).peer()
+        };
+        let peers: Vec<Peer> = (0..=NODES).map(peer).collect();
+        for peer in &peers[..NODES] {
+            catalog.put_name(*peer, Some("crowd"));
+        }
+        catalog.left(peers[0]);
+        assert!(catalog.peer_name(peers[0]).is_some(), "there is room");
+        catalog.put_name(peers[NODES], Some("late"));
+        assert_eq!(catalog.peer_name(peers[NODES]).as_deref(), Some("late"));
+        assert_eq!(catalog.peer_name(peers[0]), None);
+        assert!(catalog.peer_name(peers[1]).is_some(), "who is here keeps its name");
+    }
+
+    #[test]
+    fn two_peers_of_one_name_are_two_peers() {
+        let (catalog, a, b) = (Catalog::default(), node(1), node(2));
+        catalog.put_name(a, Some("kitchen"));
+        assert_eq!(catalog.peers_called("kitchen"), [a]);
+        catalog.put_name(b, Some("kitchen"));
+        assert_eq!(catalog.peers_called("kitchen").len(), 2);
+        catalog.put_name(a, None);
+        assert_eq!(catalog.peers_called("kitchen"), [b]);
     }
 }

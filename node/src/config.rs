@@ -40,6 +40,19 @@ pub struct Config {
     pub reserve: Option<u64>,
     /// Where to serve the local API.
     pub api: Option<SocketAddr>,
+    /// The program that runs models, each in a process of its own: it calls [`crate::infer`] when
+    /// its first argument is [`crate::INFER`]. `None` runs them in this process, which a broken
+    /// model can take along.
+    pub worker: Option<PathBuf>,
+    /// How long a model stays loaded after its last request; for ever if `None`.
+    pub keep_alive: Option<Duration>,
+    /// Bytes of memory that models may take together; by default what the machine has, with what
+    /// the system needs left over.
+    pub model_memory: Option<u64>,
+    /// Requests that a model works at together.
+    pub places: u32,
+    /// Requests that may wait for a model that has no place.
+    pub queue: u32,
     /// Whether to make a new identity for a home that lost its key.
     pub reset_identity: bool,
     /// How long a fetch looks for somebody who has the model, and how long it goes on with nobody
@@ -65,6 +78,11 @@ impl Default for Config {
             quota: None,
             reserve: None,
             api: None,
+            worker: None,
+            keep_alive: Some(Duration::from_mins(5)),
+            model_memory: None,
+            places: 4,
+            queue: 16,
             reset_identity: false,
             provider_timeout: Duration::from_secs(20),
         }

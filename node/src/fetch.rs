@@ -39,6 +39,9 @@ const EVENTS: usize = 256;
 /// Fetches going on at once; each has its own peers, buffers and disk space.
 const FETCHES: usize = 64;
 
+/// Characters of an id that are enough to name it.
+const PART_OF_ID: usize = 6;
+
 /// How often a name that is not known yet is looked for in the catalog.
 const NAME_STEP: Duration = Duration::from_millis(200);
 
@@ -51,6 +54,8 @@ pub(crate) struct Fetches {
 /// A fetch as its followers see it.
 #[derive(Debug)]
 pub(crate) struct Running {
+    /// What it was asked for, which may be a name that the manifest does not bring.
+    asked: String,
     events: broadcast::Sender<Result<FetchEvent>>,
     followers: AtomicUsize,
     cancel: CancellationToken,
@@ -124,6 +129,36 @@ impl Fetches {
         running.iter().map(summary).collect()
     }
 
+    /// The fetch that a text names: an id, six characters or more of its beginning or end, the name
+    /// that the model has here or the one that it was asked for by.
+    fn find(&self, text: &str) -> Result<Arc<Running>> {
+        let running = self.lock();
+        let is_named = |running: &Running| {
+            let seen = running.seen.lock().expect("no holder of this lock panics");
+            running.asked == text
+                || seen.summary.as_ref().is_some_and(|summary| summary.name == text)
+        };
+        let is_meant = |id: &BlockId| {
+            let id = id.to_string();
+            text.len() >= PART_OF_ID && (id.starts_with(text) || id.ends_with(text))
+        };
+        let meant: Vec<_> =
+            running.iter().filter(|(id, running)| is_named(running) || is_meant(id)).collect();
+        match meant.as_slice() {
+            [(_, found)] => Ok((*found).clone()),
+            [] => {
+                Err(HiveError::new(ErrorKind::NotFound, format!("`{text}` is not being fetched"))
+                    .hint("`hive status` lists the fetches that are going on"))
+            }
+            several => {
+                let ids: Vec<_> = several.iter().map(|(id, _)| id.to_string()).collect();
+                let message = format!("`{text}` names several fetches");
+                Err(HiveError::new(ErrorKind::Usage, message)
+                    .hint(format!("give one of these ids: {}", ids.join(", "))))
+            }
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BlockId, Arc<Running>>> {
         self.running.lock().expect("no holder of this lock panics")
     }
@@ -163,8 +198,9 @@ pub(crate) fn interrupted(id: BlockId) -> HiveError {
         .hint("what is verified is kept: the same command goes on from there")
 }
 
-/// A follower's view of a fetch. The last follower that leaves ends it.
+/// A follower's view of a fetch. The last follower that leaves ends it; who only watches is none.
 struct Follow {
+    watches: bool,
     first: Option<FetchEvent>,
     events: BroadcastStream<Result<FetchEvent>>,
     running: Arc<Running>,
@@ -197,6 +233,9 @@ impl Stream for Follow {
 
 impl Drop for Follow {
     fn drop(&mut self) {
+        if self.watches {
+            return;
+        }
         if self.running.followers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.running.cancel.cancel();
         }
@@ -207,6 +246,7 @@ impl Local {
     /// Fetches a model, or follows the fetch of it that is going on.
     pub(crate) async fn fetch_model(&self, request: FetchRequest) -> Result<Events<FetchEvent>> {
         let id = self.resolve_for_fetch(&request.model, request.wait).await?;
+        let request = FetchRequest { from: self.resolve_peers(request.from).await?, ..request };
         let (follow, started) = {
             let mut running = self.fetches.lock();
             match running.get(&id) {
@@ -225,6 +265,7 @@ impl Local {
                         .hint("wait for one, or stop one with `hive cancel`"));
                     }
                     let new = Arc::new(Running {
+                        asked: request.model.clone(),
                         events: broadcast::channel(EVENTS).0,
                         followers: AtomicUsize::new(1),
                         cancel: self.stop.child_token(),
@@ -317,18 +358,16 @@ impl Local {
 
     /// Stops the fetch of a model.
     pub(crate) fn cancel_fetch(&self, text: &str) -> Result<()> {
-        let running = self.fetches.lock();
-        let named = |running: &Running| {
-            let seen = running.seen.lock().expect("no holder of this lock panics");
-            seen.summary.as_ref().is_some_and(|summary| summary.name == text)
-        };
-        let found = running.iter().find(|(id, running)| id.to_string() == text || named(running));
-        let (_, found) = found.ok_or_else(|| {
-            HiveError::new(ErrorKind::NotFound, format!("`{text}` is not being fetched"))
-                .hint("`hive status` lists the fetches that are going on")
-        })?;
-        found.cancel.cancel();
+        self.fetches.find(text)?.cancel.cancel();
         Ok(())
+    }
+
+    /// Watches a fetch that is going on; whoever leaves changes nothing.
+    pub(crate) fn watch_fetch(&self, text: &str) -> Result<Events<FetchEvent>> {
+        let running = self.fetches.find(text)?;
+        let mut follow = follow(running);
+        follow.watches = true;
+        Ok(Box::pin(follow))
     }
 
     /// Fetches what a damaged model lacks and says how many bytes that took.
@@ -365,7 +404,7 @@ fn follow(running: Arc<Running>) -> Follow {
     // The first event before the subscription: what happens in between is in neither.
     let events = BroadcastStream::new(running.events.subscribe());
     let first = running.seen.lock().expect("no holder of this lock panics").first.clone();
-    Follow { first, events, running, over: false }
+    Follow { watches: false, first, events, running, over: false }
 }
 
 /// Whether a text is meant as a CID: long, of base32's letters, with the usual beginning.

@@ -11,20 +11,37 @@ mod book;
 mod catalog;
 mod config;
 mod describe;
+mod engines;
 mod errors;
 mod fetch;
+mod fit;
 mod keys;
 mod library;
 mod listen;
 mod local;
 mod machine;
+mod metrics;
+mod names;
 mod network;
+mod pull;
+mod quantize;
+mod read;
 mod run;
 mod serve;
 mod start;
 
 pub use config::{Config, DhtServer};
 pub use start::Node;
+
+/// The first argument that makes a program a model's process: it then calls [`infer`] and nothing
+/// else.
+pub const INFER: &str = "infer";
+
+/// Runs a model for the node that started this process. Call it first thing, before there is any
+/// thread.
+pub fn infer() -> std::process::ExitCode {
+    hive_worker::child(&engines::backend())
+}
 
 /// The software and its version, as peers see it.
 pub const AGENT: &str = concat!("hive/", env!("CARGO_PKG_VERSION"));

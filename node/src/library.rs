@@ -3,17 +3,18 @@
 use std::ops::ControlFlow;
 
 use hive_api::{
-    ErrorKind, Events, GcReport, HiveError, ModelDetails, ModelFile, ModelSummary, Result, Status,
-    Storage, VerifyEvent, Visibility,
+    EngineOptions, ErrorKind, Events, GcReport, HiveError, ModelDetails, ModelFile, ModelSummary,
+    PeerName, Result, Status, Storage, VerifyEvent, Visibility,
 };
 use hive_protocol::{BlockId, Digest};
 use hive_store::{self as store, Store};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::catalog::{self, NameMatch};
 use crate::describe::{self, Description};
-use crate::errors;
-use crate::local::{Local, blocking};
+use crate::local::{Local, blocking, send_last};
+use crate::{errors, fit};
 
 /// Events of a running `verify` that may wait for their reader.
 const EVENTS: usize = 64;
@@ -117,17 +118,29 @@ impl Local {
         .await
     }
 
+    /// All that is known of a model: of one that is here what its files say, of another what the
+    /// network does.
     pub(crate) async fn show_model(&self, text: String) -> Result<ModelDetails> {
-        let store = self.store.clone();
+        match self.show_here(text.clone()).await {
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                self.show_offered(&text).await?.ok_or(error)
+            }
+            shown => shown,
+        }
+    }
+
+    async fn show_here(&self, text: String) -> Result<ModelDetails> {
+        let local = self.clone();
         blocking(move || {
-            let id = resolve(&store, &text)?;
+            let store = &local.store;
+            let id = resolve(store, &text)?;
             let model = store.get(&id).map_err(|error| index(&error))?;
             let model = model.ok_or_else(|| {
                 HiveError::new(ErrorKind::NotFound, format!("no model `{text}` here"))
             })?;
             let files = store.files(&id).map_err(|error| index(&error))?;
             let whole = model.state == store::State::Whole;
-            let description = if whole { describe(&store, &id) } else { Description::default() };
+            let description = if whole { describe(store, &id) } else { Description::default() };
             let said = store.meta(&license_key(&id)).map_err(|error| index(&error))?;
             let said = said.and_then(|bytes| String::from_utf8(bytes).ok());
             let files = files
@@ -139,7 +152,20 @@ impl Local {
                     sha256: file.sha256.map(|digest| Digest(digest).hex()),
                 })
                 .collect();
+            let runs = matches!(description.format.as_deref(), Some("gguf" | "safetensors"));
+            let options = EngineOptions {
+                places: local.config.places,
+                context: description.context_length.and_then(|tokens| tokens.try_into().ok()),
+                ..EngineOptions::default()
+            };
+            let fit = local
+                .room()
+                .filter(|_| whole)
+                .map(|room| fit::of_model(store, &model, &options, room));
             Ok(ModelDetails {
+                fit: fit.filter(|_| runs),
+                fetch_seconds: fit::fetch_seconds(store, model.size.saturating_sub(model.present)),
+                holders: local.holders_of(id),
                 summary: summary(model),
                 files,
                 chunks: store.n_chunks(&id).map_err(|error| index(&error))?,
@@ -152,6 +178,69 @@ impl Local {
             })
         })
         .await
+    }
+
+    /// What the network says of a model that is not here; `None` if nobody offers it.
+    async fn show_offered(&self, text: &str) -> Result<Option<ModelDetails>> {
+        let id = match text.parse::<BlockId>() {
+            Ok(id) => id,
+            Err(_) => match self.catalog.by_name(text) {
+                NameMatch::One(id) => id,
+                NameMatch::Several(ids) => {
+                    let ids: Vec<_> = ids.iter().map(|(id, _)| id.to_string()).collect();
+                    let message = format!("several models are called `{text}`");
+                    return Err(HiveError::new(ErrorKind::Usage, message)
+                        .hint(format!("give one of these ids: {}", ids.join(", "))));
+                }
+                NameMatch::Unknown => return Ok(None),
+            },
+        };
+        let Some(card) = self.catalog.card_of(id) else { return Ok(None) };
+        let local = self.clone();
+        blocking(move || {
+            let runs = catalog::runs(&card);
+            Ok(Some(ModelDetails {
+                fit: local
+                    .room()
+                    .filter(|_| runs)
+                    .map(|room| fit::of_offer(&local.store, card.size, room)),
+                fetch_seconds: fit::fetch_seconds(&local.store, card.size),
+                holders: local.holders_of(id),
+                summary: ModelSummary {
+                    cid: id.to_string(),
+                    name: card.name.to_string(),
+                    size: card.size,
+                    present: 0,
+                    visibility: Visibility::Public,
+                    pinned: false,
+                    storage: Storage::Fetched,
+                    path: std::path::PathBuf::new(),
+                    damaged: None,
+                },
+                files: Vec::new(),
+                chunks: 0,
+                format: card.format,
+                architecture: card.architecture,
+                quantization: card.quantization,
+                parameters: card.parameters,
+                context_length: None,
+                license: card.license,
+            }))
+        })
+        .await
+    }
+
+    /// Memory for models, where the system tells.
+    pub(crate) fn room(&self) -> Option<fit::Room> {
+        let (total, free) = self.engines.room()?;
+        Some(fit::Room { total, free })
+    }
+
+    fn holders_of(&self, id: BlockId) -> Vec<PeerName> {
+        let mut holders: Vec<_> =
+            self.catalog.holders(id).into_iter().map(|peer| self.shown(peer)).collect();
+        holders.sort();
+        holders
     }
 
     /// Changes one model and tells the network if that changes what is offered.
@@ -207,7 +296,7 @@ impl Local {
             self.offers_changed();
         }
         let models = report.models.iter().map(ToString::to_string).collect();
-        Ok(GcReport { models, bytes: report.bytes, removed: report.removed })
+        Ok(GcReport { models, downloads: Vec::new(), bytes: report.bytes, removed: report.removed })
     }
 
     pub(crate) async fn verify_models(
@@ -228,11 +317,26 @@ impl Local {
         let local = self.clone();
         self.tasks.spawn(async move {
             if let Err(error) = local.verify_each(models, repair, &events).await {
-                // The reader may have left, which is its right.
-                let _ = events.send(Err(error)).await;
+                send_last(&events, Err(error), &local.stop).await;
             }
         });
         Ok(Box::pin(ReceiverStream::new(stream)))
+    }
+
+    /// What was found earlier and is still missing: nothing is left of it that could be hashed.
+    async fn known_damage(&self, id: BlockId) -> Result<Option<store::Damage>> {
+        let store = self.store.clone();
+        blocking(move || {
+            let Some(model) = store.get(&id).map_err(|error| index(&error))? else {
+                return Ok(None);
+            };
+            let Some(reason) = model.damaged else { return Ok(None) };
+            let files = store.files(&id).map_err(|error| index(&error))?;
+            let len = model.size.saturating_sub(model.present);
+            let first = files.into_iter().next();
+            Ok(first.map(|file| store::Damage { path: file.path, offset: 0, len, reason }))
+        })
+        .await
     }
 
     async fn verify_each(
@@ -261,6 +365,12 @@ impl Local {
             })
             .await?;
             hashed += report.bytes;
+            let mut report = report;
+            if report.damaged.is_empty()
+                && let Some(known) = self.known_damage(model.id).await?
+            {
+                report.damaged.push(known);
+            }
             damaged += report.damaged.len() as u64;
             let cid = model.id.to_string();
             for damage in &report.damaged {
@@ -275,7 +385,10 @@ impl Local {
                     return Ok(());
                 }
             }
-            if !report.damaged.is_empty() {
+            if report.damaged.is_empty() {
+                // Its bytes are what they should be, so it was not they that crashed its process.
+                self.engines.forgive(&model.id).await?;
+            } else {
                 self.offers_changed();
                 if repair {
                     let bytes = self.repair(model.id).await?;
@@ -288,7 +401,7 @@ impl Local {
             }
         }
         let done = VerifyEvent::Done { models: n_models, bytes: hashed, damaged, repaired };
-        let _ = events.send(Ok(done)).await;
+        send_last(events, Ok(done), &self.stop).await;
         Ok(())
     }
 
@@ -306,6 +419,7 @@ impl Local {
             None => 0,
         };
         Ok(Status {
+            name: self.config.node_name.clone(),
             peer: self.peer.to_string(),
             addresses: self.addresses().await,
             connected: connected as u64,

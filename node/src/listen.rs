@@ -14,8 +14,8 @@ use hive_protocol::limits::BLOCK_LEN;
 use hive_protocol::message::{Request, Response};
 use hive_protocol::signed::{self, SignedError, Verified};
 use hive_protocol::{NodeKey, codec};
-use hive_swarm::{Gossip, Peer};
-use tokio::sync::{Semaphore, mpsc};
+use hive_swarm::{Gossip, Peer, SwarmEvent};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 
 use crate::announce::replay_name;
 use crate::errors;
@@ -30,10 +30,29 @@ const FETCHES: usize = 8;
 /// Handles gossip until the node stops.
 pub(crate) async fn run(local: Local, mut gossip: mpsc::Receiver<Gossip>) {
     let fetches = Arc::new(Semaphore::new(FETCHES));
+    let Ok(swarm) = local.swarm() else { return };
+    let mut events = swarm.events();
+    // Whoever was met before this task listened is in no event.
+    for peer in swarm.peers().await {
+        if peer.name.is_some() {
+            local.catalog.put_name(peer.peer, peer.name.as_deref());
+        }
+    }
     loop {
         let message = tokio::select! {
             () = local.stop.cancelled() => return,
             message = gossip.recv() => message,
+            event = events.recv() => {
+                match event {
+                    Ok(SwarmEvent::PeerIdentified { peer, name, speaks_hive: true, .. }) => {
+                        local.catalog.put_name(peer, name.as_deref());
+                    }
+                    Ok(SwarmEvent::PeerDisconnected { peer }) => local.catalog.left(peer),
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return,
+                }
+                continue;
+            }
         };
         let Some(message) = message else { return };
         let this = local.clone();

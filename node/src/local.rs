@@ -1,27 +1,30 @@
 //! The node behind the trait: what every use case shares.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
 use hive_api::{
-    AddEvent, AddRequest, Events, FetchEvent, FetchRequest, GcReport, Hive, HiveError, Identity,
-    ModelDetails, ModelSummary, Offer, PeerSummary, Result, RunEvent, RunRequest, Status,
-    VerifyEvent, Visibility,
+    AddEvent, AddRequest, Discovered, EmbedRequest, Embeddings, Events, FetchEvent, FetchRequest,
+    GcReport, Hive, HiveError, Identity, Listing, LoadedModel, ModelDetails, ModelSummary, Offer,
+    PeerSummary, PullEvent, PullRequest, QuantizeEvent, QuantizeRequest, Result, RunEvent,
+    RunRequest, SearchRequest, Status, VerifyEvent, Visibility,
 };
 use hive_store::Store;
 use hive_swarm as swarm;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::engines::Engines;
 use crate::errors;
 use crate::fetch::Fetches;
+use crate::pull::Pulls;
 
 /// A node in this process. Cheap to clone; all clones are one node.
 #[derive(Clone)]
@@ -43,12 +46,24 @@ pub(crate) struct Inner {
     pub(crate) publisher_key: SigningKey,
     /// Fetches that are going on.
     pub(crate) fetches: Fetches,
+    /// Models that come from hubs, addresses and other programs right now.
+    pub(crate) pulls: Pulls,
+    /// Models that are loaded.
+    pub(crate) engines: Engines,
     /// What other nodes announced.
     pub(crate) catalog: Catalog,
     /// Wakes the announcer: what this node offers has changed.
     pub(crate) offers: Notify,
+    /// Wakes the announcer: a peer asked for what this node offers.
+    pub(crate) asked: Notify,
+    /// When this node asked the others last.
+    pub(crate) asked_others: Mutex<Option<Instant>>,
     /// Bytes served to peers.
     pub(crate) uploaded: AtomicU64,
+    /// Bytes that came from peers and were verified.
+    pub(crate) downloaded: AtomicU64,
+    /// Requests of the local API, counted.
+    pub(crate) metrics: hive_telemetry::metrics::Metrics,
     /// When the node started.
     pub(crate) started: Instant,
     /// Every task of the node; [`crate::Node::shutdown`] awaits them.
@@ -101,6 +116,17 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// Sends the last event of a stream. Its reader may have left, which is its right; one that does not
+/// read does not hold up the end of the node.
+pub(crate) async fn send_last<T>(events: &mpsc::Sender<T>, last: T, stop: &CancellationToken) {
+    tokio::select! {
+        // If there is room, it is told also at the end.
+        biased;
+        _ = events.send(last) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -117,8 +143,40 @@ impl Hive for Local {
         self.fetch_model(request).await
     }
 
+    async fn look(&self, request: PullRequest) -> Result<Listing> {
+        self.look_at(request).await
+    }
+
+    async fn pull(&self, request: PullRequest) -> Result<Events<PullEvent>> {
+        Ok(self.pull_model(request))
+    }
+
+    async fn discover(&self) -> Result<Vec<Discovered>> {
+        self.discover_models().await
+    }
+
+    async fn follow(&self, model: &str) -> Result<Events<FetchEvent>> {
+        self.watch_fetch(model)
+    }
+
     async fn run(&self, request: RunRequest) -> Result<Events<RunEvent>> {
         self.run_model(request).await
+    }
+
+    async fn embed(&self, request: EmbedRequest) -> Result<Embeddings> {
+        self.embed_texts(request).await
+    }
+
+    async fn loaded(&self) -> Result<Vec<LoadedModel>> {
+        Ok(self.loaded_models())
+    }
+
+    async fn unload(&self, model: &str) -> Result<()> {
+        self.unload_model(model).await
+    }
+
+    async fn quantize(&self, request: QuantizeRequest) -> Result<Events<QuantizeEvent>> {
+        self.quantize_model(request)
     }
 
     async fn list(&self) -> Result<Vec<ModelSummary>> {
@@ -133,8 +191,8 @@ impl Hive for Local {
         self.block_bytes(cid.to_owned()).await
     }
 
-    async fn search(&self, text: &str) -> Result<Vec<Offer>> {
-        self.search_catalog(text).await
+    async fn search(&self, request: SearchRequest) -> Result<Vec<Offer>> {
+        self.search_catalog(request).await
     }
 
     async fn share(&self, model: &str, visibility: Visibility) -> Result<ModelSummary> {
@@ -142,7 +200,10 @@ impl Hive for Local {
     }
 
     async fn remove(&self, model: &str) -> Result<u64> {
-        self.remove_model(model.to_owned()).await
+        match self.remove_download(model).await? {
+            Some(freed) => Ok(freed),
+            None => self.remove_model(model.to_owned()).await,
+        }
     }
 
     async fn pin(&self, model: &str, pinned: bool) -> Result<ModelSummary> {
@@ -154,7 +215,8 @@ impl Hive for Local {
     }
 
     async fn gc(&self, dry_run: bool) -> Result<GcReport> {
-        self.collect_garbage(dry_run).await
+        let report = self.collect_garbage(dry_run).await?;
+        self.collect_downloads(report).await
     }
 
     async fn verify(&self, model: Option<&str>, repair: bool) -> Result<Events<VerifyEvent>> {
@@ -171,6 +233,14 @@ impl Hive for Local {
 
     async fn identity(&self) -> Result<Identity> {
         Ok(Identity { peer: self.peer.to_string(), addresses: self.addresses().await })
+    }
+
+    async fn read(&self, request: hive_api::ReadRequest) -> Result<hive_api::Reading> {
+        self.read_file(request).await
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        self.figures_text().await
     }
 
     async fn status(&self) -> Result<Status> {
@@ -206,4 +276,20 @@ pub(crate) fn parse_id(text: &str) -> Result<hive_protocol::BlockId> {
         )
         .hint(hint)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_who_does_not_read_holds_up_no_end() {
+        let (events, mut reader) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        stop.cancel();
+        send_last(&events, 1, &stop).await;
+        send_last(&events, 2, &stop).await;
+        drop(events);
+        assert_eq!((reader.recv().await, reader.recv().await), (Some(1), None));
+    }
 }

@@ -1,14 +1,25 @@
 //! What the network is: peers, offers, connecting by hand.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use hive_api::{ErrorKind, HiveError, Offer, PeerSummary, Result};
+use futures::FutureExt as _;
+use futures::future::join_all;
+use hive_api::{ErrorKind, HiveError, Offer, PeerSummary, Result, SearchRequest};
 use hive_protocol::BlockId;
+use hive_protocol::message::{Request, Response};
 use hive_store as store;
 use hive_swarm as swarm;
 
 use crate::errors;
 use crate::local::{Local, blocking};
+use crate::{announce, fit, names};
+
+/// Peers that are asked for their offers at once.
+const ASKED: usize = 64;
+/// How long a peer has to say whether it will announce them.
+const ANSWER: Duration = Duration::from_secs(3);
+/// How often to look whether all have.
+const STEP: Duration = Duration::from_millis(100);
 
 impl Local {
     pub(crate) async fn known_peers(&self) -> Result<Vec<PeerSummary>> {
@@ -33,7 +44,7 @@ impl Local {
         transports.dedup();
         PeerSummary {
             peer: state.peer.to_string(),
-            name: state.name.or(said),
+            name: said.or_else(|| state.name.as_deref().and_then(names::claim)),
             agent: state.agent,
             connected: state.connected,
             addresses: state.addresses,
@@ -54,8 +65,11 @@ impl Local {
         })
     }
 
-    pub(crate) async fn search_catalog(&self, text: &str) -> Result<Vec<Offer>> {
-        self.swarm()?;
+    pub(crate) async fn search_catalog(&self, request: SearchRequest) -> Result<Vec<Offer>> {
+        let swarm = self.swarm()?;
+        if request.refresh {
+            self.ask_others(swarm).await;
+        }
         let store = self.store.clone();
         let here = blocking(move || {
             let models =
@@ -64,6 +78,42 @@ impl Local {
             Ok(whole.map(|model| model.id).collect::<std::collections::HashSet<BlockId>>())
         })
         .await?;
-        Ok(self.catalog.search(text, |id| here.contains(id)))
+        let room = self.room();
+        let fits = |size| room.map(|room| fit::fits(size, room));
+        Ok(self.catalog.search(&request, |id| here.contains(id), fits))
+    }
+
+    /// Asks connected peers to announce what they offer, and waits until those that will have done
+    /// so. They tell everybody at once and not more often than they would for newcomers, so many who
+    /// ask cost the network no more than one; neither do we ask more often than that.
+    async fn ask_others(&self, swarm: &swarm::Client) {
+        let begun = Instant::now();
+        {
+            let mut last = self.asked_others.lock().expect("no holder of this lock panics");
+            if last.is_some_and(|last| last.elapsed() < announce::NEWCOMERS) {
+                return;
+            }
+            *last = Some(begun);
+        }
+        let ask = |peer: swarm::Peer| {
+            let hello = Request::Hello { features: vec![announce::ANNOUNCE.into()] };
+            let asking = tokio::time::timeout(ANSWER, swarm.request(peer, hello));
+            asking.map(move |answer| match answer {
+                Ok(Ok(Response::Hello { features, .. })) => {
+                    features.iter().any(|feature| feature == announce::ANNOUNCE).then_some(peer)
+                }
+                _ => None,
+            })
+        };
+        let peers = swarm.connected().await.into_iter().take(ASKED).map(ask);
+        let will: Vec<_> = join_all(peers).await.into_iter().flatten().collect();
+        let told = |peer: &swarm::Peer| self.catalog.heard_since(*peer, begun);
+        let deadline = tokio::time::Instant::from_std(begun) + announce::NEWCOMERS + ANSWER;
+        while !will.iter().all(told) && tokio::time::Instant::now() < deadline {
+            tokio::select! {
+                () = tokio::time::sleep(STEP) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
     }
 }

@@ -1,167 +1,228 @@
-//! `hive run`: a model of the store, or a file, continues a prompt.
+//! `hive run` and `embed`: a model of the store, or a file, continues a prompt or makes vectors.
 
-use std::fs::File;
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use futures::StreamExt as _;
 use hive_api::{
-    Cancel, EngineError, ErrorKind, Events, GenerateRequest, HiveError, Piece, Result, RunEvent,
-    RunRequest,
+    Device, EmbedRequest, Embeddings, ErrorKind, Events, Finish, GenerateRequest, Generated,
+    HiveError, LoadedModel, Output, Result, RunEvent, RunRequest,
 };
-use hive_inference as inference;
-use hive_protocol::{BlockId, TreePath};
-use hive_store::{self as store, Store};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::engines::fit::{self, Measured};
+use crate::engines::{self, Entering, Lease};
 use crate::errors;
-use crate::library;
-use crate::local::{Local, blocking};
+use crate::local::{Local, blocking, send_last};
 
-/// Pieces of text that may wait for their reader; then the model waits.
+/// Events that may wait for their reader; then the answer waits in the worker's bounded mailbox.
 const EVENTS: usize = 64;
-
-/// A file that may be loaded: checked if it is of the store, the user's own otherwise.
-struct Weights {
-    id: Option<BlockId>,
-    path: PathBuf,
-    file: File,
-}
+/// Tokens that say how fast a model is.
+const ENOUGH: u32 = 8;
 
 impl Local {
-    /// Runs a model on a thread of its own; dropping the stream stops it.
+    /// Continues a prompt; dropping the stream stops it. Too many requests are refused before there
+    /// is a stream.
     pub(crate) async fn run_model(&self, request: RunRequest) -> Result<Events<RunEvent>> {
-        let store = self.store.clone();
-        let model = request.model.clone();
-        let weights = blocking(move || find(&store, &model)).await?;
+        let asked = Instant::now();
+        let (store, model) = (self.store.clone(), request.model.clone());
+        let source = blocking(move || engines::find(&store, &model)).await?;
+        let entering = self.engines.enter(&source, request.device, request.keep_alive)?;
+        self.engines.with_figures(|figures| figures.requests += 1);
         let (events, stream) = mpsc::channel(EVENTS);
-        let stop = self.stop.clone();
+        let local = self.clone();
         self.tasks.spawn(async move {
-            let cancel = Cancel::default();
-            let mut task = {
-                let (events, cancel) = (events.clone(), cancel.clone());
-                tokio::task::spawn_blocking(move || run(weights, &request, &cancel, &events))
-            };
             let ended = tokio::select! {
-                ended = &mut task => ended,
-                () = async { tokio::select! { () = stop.cancelled() => {}, () = events.closed() => {} } } => {
-                    cancel.cancel();
-                    task.await
+                ended = local.answer(entering, request, asked, &events) => ended,
+                () = local.stop.cancelled() => Err(errors::stopping()),
+                // Dropping the answer on the way out cancels it.
+                () = events.closed() => {
+                    local.engines.with_figures(|figures| figures.cancelled += 1);
+                    return;
                 }
             };
             if let Err(error) = ended {
-                let _ = events.send(Err(errors::panicked(&error))).await;
+                local.engines.with_figures(|figures| figures.failed += 1);
+                send_last(&events, Err(error), &local.stop).await;
             }
         });
         Ok(Box::pin(ReceiverStream::new(stream)))
     }
-}
 
-/// Finds what to load: a file by its path, or a whole model of the store.
-fn find(store: &Store, model: &str) -> Result<Weights> {
-    let path = Path::new(model);
-    let is_path = model.contains(std::path::MAIN_SEPARATOR) || path.is_file();
-    let known = store.resolve(model);
-    if is_path && known.is_err() {
-        let file = File::open(path).map_err(|error| {
-            HiveError::caused(ErrorKind::Usage, format!("cannot open `{model}`"), &error)
-        })?;
-        return Ok(Weights { id: None, path: path.to_owned(), file });
+    /// Waits for the model and a place, and tells what becomes of the prompt.
+    async fn answer(
+        &self,
+        entering: Entering,
+        request: RunRequest,
+        asked: Instant,
+        events: &mpsc::Sender<Result<RunEvent>>,
+    ) -> Result<()> {
+        // A reader who left is noticed beside this, by the end of the channel.
+        let send = async |event| drop(events.send(Ok(event)).await);
+        let queued = async |position| send(RunEvent::Queued { position }).await;
+        let mut lease = entering.wait(queued).await?;
+        let model = lease.model();
+        send(RunEvent::Loaded {
+            cid: model.cid.clone(),
+            seconds: lease.load_seconds,
+            info: model.worker.info().clone(),
+        })
+        .await;
+        let request = GenerateRequest {
+            prompt: request.prompt,
+            max_tokens: request.max_tokens,
+            sampling: request.sampling,
+            stop: request.stop,
+            logprobs: request.logprobs,
+            format: request.format,
+        };
+        let place = lease.take_place()?;
+        let begun = lease.model().worker.begin(place, request).await;
+        let mut answer = begun.map_err(|failure| lease.error(&failure))?;
+        let mut first = true;
+        while let Some(output) = answer.next().await {
+            if std::mem::take(&mut first) {
+                let seconds = asked.elapsed().as_secs_f64();
+                self.engines.with_figures(|figures| figures.first_text_seconds.observe(seconds));
+            }
+            match output {
+                Output::Piece(piece) => {
+                    send(RunEvent::Text { text: piece.text, tokens: piece.tokens }).await;
+                }
+                Output::ToolCall(call) => send(RunEvent::ToolCall(call)).await,
+                Output::Done(done) => {
+                    self.note(&lease, &done).await;
+                    // Only a reader that did not read is cancelled here; one that left is gone.
+                    if done.finish == Finish::Cancelled {
+                        let message = "the answer was cut off: nobody read it";
+                        return Err(HiveError::new(ErrorKind::Interrupted, message)
+                            .hint("read the events as they come"));
+                    }
+                    send(RunEvent::Done(done)).await;
+                    return Ok(());
+                }
+                Output::Failed(failure) => return Err(lease.error(&failure)),
+            }
+        }
+        Err(errors::stopping())
     }
-    let id = library::resolve(store, model)?;
-    let path = weights_path(store, &id, model)?;
-    let open = store.open_verified(&id, path.as_ref()).map_err(|error| match error {
-        store::OpenModelError::Changed { .. } | store::OpenModelError::Damaged { .. } => {
-            HiveError::caused(
-                ErrorKind::Verification,
-                format!("`{model}` is not what it was"),
-                &error,
-            )
-            .hint(
-                "`hive verify` names what is damaged; `hive add` the file again if you changed it",
-            )
-        }
-        store::OpenModelError::NotWhole { .. } => {
-            HiveError::caused(ErrorKind::Failed, format!("`{model}` is not all here"), &error)
-                .hint(format!("`hive fetch {model}` gets the rest"))
-        }
-        error => errors::store(format!("cannot open `{model}`"), &error),
-    })?;
-    Ok(Weights { id: Some(id), path: open.path, file: open.file })
-}
 
-/// Which file of a tree holds the weights; `None` for a model that is one file.
-fn weights_path(store: &Store, id: &BlockId, model: &str) -> Result<Option<TreePath>> {
-    let files = store.files(id).map_err(|error| errors::store("cannot read the index", &error))?;
-    if files.len() <= 1 {
-        return Ok(files.into_iter().next().map(|file| file.path));
-    }
-    let mut weights =
-        files.into_iter().filter(|file| file.path.as_str().to_lowercase().ends_with(".gguf"));
-    match (weights.next(), weights.next()) {
-        (Some(only), None) => Ok(Some(only.path)),
-        (None, _) => {
-            Err(HiveError::new(ErrorKind::Failed, format!("`{model}` has no GGUF file to run"))
-                .hint("hive runs GGUF files; others can be added, fetched and shared"))
+    /// Takes note of what an answer cost.
+    async fn note(&self, lease: &Lease, done: &Generated) {
+        let rate = f64::from(done.generated_tokens) / done.generate_seconds;
+        let tells = done.generated_tokens >= ENOUGH && rate.is_finite();
+        self.engines.with_figures(|figures| {
+            figures.prompt_tokens += u64::from(done.prompt_tokens);
+            figures.cached_tokens += u64::from(done.cached_tokens);
+            figures.generated_tokens += u64::from(done.generated_tokens);
+            if tells {
+                figures.tokens_per_second.observe(rate);
+            }
+        });
+        lease.answered().await;
+        let model = lease.model();
+        // What is measured once per load is enough, and does not write to the disk at each answer.
+        if tells
+            && model.is_first_measure()
+            && let Some(id) = model.cid.as_deref().and_then(|cid| cid.parse().ok())
+        {
+            let worker = &model.worker;
+            let measured = Measured {
+                load_seconds: worker.load_seconds(),
+                tokens_per_second: rate,
+                memory: worker.memory(),
+            };
+            let store = self.store.clone();
+            let kept = blocking(move || {
+                fit::record(&store, &id, measured);
+                Ok(())
+            });
+            if let Err(error) = kept.await {
+                tracing::warn!(%error, "cannot keep what was measured");
+            }
         }
-        (Some(first), Some(second)) => {
-            let message =
-                format!("`{model}` has several GGUF files: {}, {}, …", first.path, second.path);
-            Err(HiveError::new(ErrorKind::Usage, message)
-                .hint("give the id of the file; `hive show` lists them"))
-        }
     }
-}
 
-fn run(
-    weights: Weights,
-    request: &RunRequest,
-    cancel: &Cancel,
-    events: &mpsc::Sender<Result<RunEvent>>,
-) {
-    let send = |event| events.blocking_send(event).is_ok();
-    let name = weights.path.display().to_string();
-    let started = Instant::now();
-    let options = inference::Options { device: request.device };
-    let mut engine = match inference::load(weights.file, &options) {
-        Ok(engine) => engine,
-        Err(error) => {
-            send(Err(engine_error(&name, &error)));
-            return;
+    /// Makes vectors of texts. Cancel safe: dropping the future gives up what is not computed yet.
+    pub(crate) async fn embed_texts(&self, request: EmbedRequest) -> Result<Embeddings> {
+        let (store, model) = (self.store.clone(), request.model.clone());
+        let source = blocking(move || engines::find(&store, &model)).await?;
+        let entering = self.engines.enter(&source, Device::Cpu, request.keep_alive)?;
+        self.engines.with_figures(|figures| figures.embeds += 1);
+        let embedded = tokio::select! {
+            embedded = self.vectors(entering, request) => embedded,
+            () = self.stop.cancelled() => Err(errors::stopping()),
+        };
+        if embedded.is_err() {
+            self.engines.with_figures(|figures| figures.failed += 1);
         }
-    };
-    let cid = weights.id.map(|id| id.to_string());
-    if !send(Ok(RunEvent::Loaded { cid, seconds: started.elapsed().as_secs_f64() })) {
-        return;
+        embedded
     }
-    let request = GenerateRequest {
-        prompt: request.prompt.clone(),
-        max_tokens: request.max_tokens,
-        sampling: request.sampling,
-        stop: request.stop.clone(),
-    };
-    let mut sink = |piece: Piece| {
-        if send(Ok(RunEvent::Text { text: piece.text })) {
-            ControlFlow::Continue(())
+
+    async fn vectors(&self, entering: Entering, request: EmbedRequest) -> Result<Embeddings> {
+        let mut lease = entering.wait(async |_| ()).await?;
+        let width = lease.model().worker.info().width;
+        if let Some(n) = request.dimensions.filter(|&n| n == 0 || width < n) {
+            let message = format!("{n} dimensions of a vector that has {width}");
+            return Err(HiveError::new(ErrorKind::Usage, message)
+                .hint(format!("ask for 1 to {width}, or leave it out")));
+        }
+        let place = lease.take_place()?;
+        let embedded = lease.model().worker.embed(place, request.input).await;
+        let embedded = embedded.map_err(|failure| lease.error(&failure))?;
+        self.engines.with_figures(|figures| figures.prompt_tokens += u64::from(embedded.tokens));
+        lease.answered().await;
+        let mut vectors = embedded.vectors;
+        if let Some(n) = request.dimensions {
+            for vector in &mut vectors {
+                shorten(vector, n as usize);
+            }
+        }
+        Ok(Embeddings { cid: lease.model().cid.clone(), vectors, tokens: embedded.tokens })
+    }
+
+    /// The models that are loaded.
+    pub(crate) fn loaded_models(&self) -> Vec<LoadedModel> {
+        self.engines.loaded()
+    }
+
+    /// Unloads a model by its id, its name or its path; has one that crashed tried again.
+    pub(crate) async fn unload_model(&self, text: &str) -> Result<()> {
+        let (store, sought) = (self.store.clone(), text.to_owned());
+        let id = blocking(move || Ok(store.resolve(&sought).ok())).await?;
+        let id = id.map(|id| id.to_string());
+        if self.engines.unload(text, id.as_deref()).await? {
+            Ok(())
         } else {
-            ControlFlow::Break(())
+            Err(HiveError::new(ErrorKind::NotFound, format!("`{text}` is not loaded"))
+                .hint("`hive ps` lists the models that are"))
         }
-    };
-    let ended = engine.generate(&request, cancel, &mut sink);
-    send(ended.map(RunEvent::Done).map_err(|error| engine_error(&name, &error)));
+    }
 }
 
-fn engine_error(name: &str, error: &EngineError) -> HiveError {
-    let kind = match error {
-        EngineError::PromptTooLong { .. } => ErrorKind::Usage,
-        _ => ErrorKind::Failed,
-    };
-    let message = match error {
-        EngineError::PromptTooLong { .. } | EngineError::Compute { .. } => {
-            format!("cannot run `{name}`")
+/// Keeps the first numbers of a vector and brings it back to length 1.
+fn shorten(vector: &mut Vec<f32>, n: usize) {
+    vector.truncate(n);
+    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    // Nothing points where all that is left is zero.
+    if length > 0.0 {
+        for x in vector {
+            *x /= length;
         }
-        _ => format!("cannot load `{name}`"),
-    };
-    HiveError::caused(kind, message, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shorten;
+
+    #[test]
+    fn a_shortened_vector_has_length_one_again() {
+        let mut vector = vec![3.0, 4.0, 12.0];
+        shorten(&mut vector, 2);
+        assert_eq!(vector, [0.6, 0.8]);
+        let mut nothing = vec![0.0, 1.0];
+        shorten(&mut nothing, 1);
+        assert_eq!(nothing, [0.0]);
+    }
 }

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 pub(crate) use chunks::run as serve_chunks;
 
+use crate::announce::ANNOUNCE;
 use crate::errors;
 use crate::local::{Local, blocking};
 use history::History;
@@ -38,6 +39,10 @@ pub(crate) async fn serve_requests(local: Local, mut requests: mpsc::Receiver<In
             request = requests.recv() => request,
         };
         let Some(InboundRequest { peer, request, reply }) = request else { return };
+        if matches!(&request, Request::Hello { features } if features.iter().any(|f| f == ANNOUNCE))
+        {
+            local.asked.notify_one();
+        }
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let (this, history) = (local.clone(), history.clone());
         local.tasks.spawn(async move {
@@ -84,7 +89,7 @@ fn answer(store: &store::Store, history: &History, request: Request) -> Result<R
             Response::HaveChunks(ByteBuf::from(bits))
         }
         Request::Hello { .. } => {
-            Response::Hello { features: Vec::new(), agent: crate::AGENT.into() }
+            Response::Hello { features: vec![ANNOUNCE.into()], agent: crate::AGENT.into() }
         }
     })
 }

@@ -1,8 +1,8 @@
 //! Starts a node and ends it: keys, store, swarm, tasks, local API, and back in reverse order.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
@@ -16,9 +16,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::engines::Engines;
 use crate::fetch::Fetches;
 use crate::keys::{self, KeyError};
 use crate::local::{Inner, Local, blocking, now};
+use crate::pull::Pulls;
 use crate::{announce, book, errors, listen, serve};
 
 /// Where the index keeps whose home it is, to notice a lost key.
@@ -54,6 +56,9 @@ impl Node {
             None
         };
         let swarm = started.as_ref().map(|started| started.client.clone());
+        let tasks = TaskTracker::new();
+        let engines = Engines::new(&config, store.clone(), tasks.clone(), stop.clone());
+        tasks.spawn(engines.clone().watch());
         let local = Local::new(Inner {
             config,
             store,
@@ -62,11 +67,17 @@ impl Node {
             node_key,
             publisher_key,
             fetches: Fetches::default(),
+            engines,
+            pulls: Pulls::default(),
             catalog: Catalog::default(),
             offers: Notify::new(),
+            asked: Notify::new(),
+            asked_others: Mutex::new(None),
             uploaded: AtomicU64::new(0),
+            downloaded: AtomicU64::new(0),
+            metrics: hive_telemetry::metrics::Metrics::default(),
             started: Instant::now(),
-            tasks: TaskTracker::new(),
+            tasks,
             stop,
             stop_asked: CancellationToken::new(),
         });
@@ -256,7 +267,11 @@ async fn start_swarm(
 }
 
 async fn start_api(local: &Local, address: SocketAddr) -> Result<hive_http::Server> {
-    let options = hive_http::Options::new(&local.config.home, address);
+    let mut options = hive_http::Options::new(&local.config.home, address);
+    let metrics = local.metrics.clone();
+    options.observer = Some(Arc::new(move |served: &hive_http::Served<'_>| {
+        metrics.count(served.method, served.route, served.status, served.seconds);
+    }));
     hive_http::Server::start(options, Arc::new(local.clone())).await.map_err(|error| {
         HiveError::caused(ErrorKind::Failed, format!("cannot serve the local API on {address}"), &error)
             .hint("another program has the port; choose another with `--api ADDR`, or turn it off with `--api off`")

@@ -245,8 +245,8 @@ pub(crate) async fn nobody(local: &Local, swarm: &Client, what: &str, liars: &[P
     // Nobody was to be reached, or nobody is known who could be.
     if swarm.address_book().await.is_empty() && local.config.bootstrap.is_empty() {
         return HiveError::new(ErrorKind::NotFound, format!("{what} is not here, and no other node is known"))
-            .hint("give an address to join through: `hive config set bootstrap ADDR`, or `--from ADDR` here");
+            .hint("give an address to join through: `hive config set bootstrap ADDR`, or `--bootstrap ADDR` here");
     }
     HiveError::new(ErrorKind::Unreachable, format!("{what} is not here, and no peer can be reached"))
-        .hint("check the network and the bootstrap addresses (`hive config`), or give one with `--from ADDR`")
+        .hint("check the network and the bootstrap addresses (`hive config`), or give one with `--bootstrap ADDR`")
 }

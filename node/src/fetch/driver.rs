@@ -282,6 +282,8 @@ impl<'a> Driver<'a> {
                     known.gave_at = Some(Instant::now());
                     known.faults = 0;
                 }
+                let len = self.partial.geometry().group_len(group);
+                self.local.downloaded.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
                 self.planner.group_verified(request, group, now);
                 self.unsynced += 1;
                 self.announce_first(group);
@@ -325,7 +327,11 @@ impl<'a> Driver<'a> {
         tracing::warn!(%peer, reason, "a peer sent what it should not");
         self.report.part(peer).struck = true;
         self.liars.insert(peer);
-        self.running.tell(FetchEvent::Struck { peer: peer.to_string(), reason: reason.into() });
+        self.running.tell(FetchEvent::Struck {
+            peer: peer.to_string(),
+            name: self.local.catalog.peer_name(peer),
+            reason: reason.into(),
+        });
         if strike == Strike::Banned {
             self.swarm.ban(peer, BAN, reason).await.map_err(|_| errors::stopping())?;
         }
@@ -351,7 +357,11 @@ impl<'a> Driver<'a> {
         }
         tracing::warn!(%peer, reason, "a peer that promises and does not send");
         self.report.part(peer).struck = true;
-        self.running.tell(FetchEvent::Struck { peer: peer.to_string(), reason: reason.into() });
+        self.running.tell(FetchEvent::Struck {
+            peer: peer.to_string(),
+            name: self.local.catalog.peer_name(peer),
+            reason: reason.into(),
+        });
         self.on_left(peer);
         self.swarm.ban(peer, BAN, reason).await.map_err(|_| errors::stopping())
     }
@@ -441,7 +451,8 @@ impl<'a> Driver<'a> {
             known.here = true;
             self.planner.peer_joined(known.ix, Quality::default(), now);
             self.report.part(peer);
-            self.running.tell(FetchEvent::Peer { peer: peer.to_string() });
+            let name = self.local.catalog.peer_name(peer);
+            self.running.tell(FetchEvent::Peer { peer: peer.to_string(), name });
         }
         self.planner.peer_has(known.ix, has);
     }
@@ -479,7 +490,9 @@ impl<'a> Driver<'a> {
             have.missing().map(|group| self.geometry.group_len(group)).sum()
         };
         let size = self.geometry.size();
-        let event = self.report.progress(size - missing, size, self.start.elapsed());
+        let event = self.report.progress(size - missing, size, self.start.elapsed(), |peer| {
+            self.local.catalog.peer_name(peer)
+        });
         self.running.tell(event);
     }
 

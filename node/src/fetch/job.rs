@@ -9,8 +9,8 @@ use hive_store::{self as store, Fetching, Partial};
 use super::blocks::Blocks;
 use super::driver::Driver;
 use super::{Running, interrupted, sources};
-use crate::errors;
 use crate::local::{Local, blocking};
+use crate::{errors, fit};
 
 /// Fetches a model and says how it ended. Everything it starts has ended when it returns.
 pub(crate) async fn run(
@@ -90,7 +90,9 @@ async fn fetch(
         present,
     });
     let (driver, inbox) = Driver::new(local, swarm, id, partial.clone(), running);
+    let begun = Instant::now();
     let ended = driver.run(inbox, peers, found).await;
+    let took = begun.elapsed();
     let partial_too = partial.clone();
     // However it ended, what is written is kept.
     let kept = blocking(move || {
@@ -107,7 +109,14 @@ async fn fetch(
             .map_err(|error| errors::store("cannot put the model into its place", &error))
     })
     .await?;
-    Ok(report.peers())
+    let peers = report.peers(|peer| local.catalog.peer_name(peer));
+    let (store, bytes) = (local.store.clone(), peers.iter().map(|peer| peer.bytes).sum());
+    blocking(move || {
+        fit::record_fetch(&store, bytes, took);
+        Ok(())
+    })
+    .await?;
+    Ok(peers)
 }
 
 /// What the model is called here: as it was asked for, as the catalog calls it, or by its id.

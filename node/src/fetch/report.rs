@@ -31,11 +31,12 @@ impl Report {
     }
 
     /// The parts for people and programs.
-    pub(crate) fn peers(&self) -> Vec<FetchPeer> {
+    pub(crate) fn peers(&self, name: impl Fn(Peer) -> Option<String>) -> Vec<FetchPeer> {
         let mut peers: Vec<FetchPeer> = self
             .peers
             .iter()
             .map(|(peer, part)| FetchPeer {
+                name: name(*peer),
                 peer: peer.to_string(),
                 bytes: part.bytes,
                 struck: part.struck,
@@ -47,7 +48,13 @@ impl Report {
     }
 
     /// Where the fetch stands at `now`.
-    pub(crate) fn progress(&mut self, bytes: u64, size: u64, now: Duration) -> FetchEvent {
+    pub(crate) fn progress(
+        &mut self,
+        bytes: u64,
+        size: u64,
+        now: Duration,
+        name: impl Fn(Peer) -> Option<String>,
+    ) -> FetchEvent {
         if let Some((then, before)) = self.last {
             let seconds = now.saturating_sub(then).as_secs_f64();
             if seconds > 0.0 {
@@ -59,6 +66,6 @@ impl Report {
         self.last = Some((now, bytes));
         let rate = self.rate.unwrap_or(0.0);
         let eta = (rate > 1.0).then(|| size.saturating_sub(bytes) as f64 / rate);
-        FetchEvent::Progress { bytes, size, rate, eta, peers: self.peers() }
+        FetchEvent::Progress { bytes, size, rate, eta, peers: self.peers(name) }
     }
 }
