@@ -10,17 +10,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::StreamExt as _;
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, stream};
 use hive_api::{
-    AddEvent, AddRequest, ErrorKind, Events, FetchEvent, FetchRequest, GcReport, Hive, HiveError,
-    Identity, ModelDetails, ModelSummary, Offer, PeerSummary, Result, RunEvent, RunRequest, Status,
-    VerifyEvent, Visibility,
+    AddEvent, AddRequest, Discovered, EmbedRequest, Embeddings, ErrorKind, Events, FetchEvent,
+    FetchRequest, GcReport, Hive, HiveError, Identity, Listing, LoadedModel, ModelDetails,
+    ModelSummary, Offer, PeerSummary, PullEvent, PullRequest, QuantizeEvent, QuantizeRequest,
+    ReadRequest, Reading, Result, RunEvent, RunRequest, SearchRequest, Status, VerifyEvent,
+    Visibility,
 };
 use http_body_util::{BodyExt as _, BodyStream, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -30,16 +32,21 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::access::{self, Address, Token};
 use crate::control::{
-    ConnectBody, Empty, Freed, GcBody, Health, ModelParam, PREFIX, PinBody, ShareBody, VerifyBody,
+    CidParam, ConnectBody, Empty, Freed, GcBody, Health, METRICS, ModelParam, PREFIX, PinBody,
+    ReadHead, ReadParams, SearchParams, ShareBody, VerifyBody,
 };
 use crate::guard::HEALTH;
-use crate::ndjson;
+use crate::ndjson::{self, NDJSON};
 use crate::problem::ErrorBody;
 
 /// How long the loopback interface may take to connect, or a node to say that it is there.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes in an answer at most, streams aside.
 const ANSWER_LEN: usize = 64 << 20;
+/// Bytes in the line that describes a file at most.
+const HEAD_LEN: usize = 64 << 10;
+/// The media type of a body.
+const JSON: &str = "application/json";
 
 /// A running node of the same user on the same machine.
 #[derive(Debug, Clone)]
@@ -110,30 +117,41 @@ impl Remote {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.send(Method::GET, path, Bytes::new()).await?.json().await
+        self.ask(path).await?.json().await
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
-        self.send(Method::POST, path, json(body)?).await?.json().await
+        self.send(Method::POST, &own(path), JSON, json(body)?).await?.json().await
     }
 
     async fn stream<T>(&self, path: &str, body: &impl Serialize) -> Result<Events<T>>
     where
         T: DeserializeOwned + Send + 'static,
     {
-        Ok(self.send(Method::POST, path, json(body)?).await?.events())
+        Ok(self.send(Method::POST, &own(path), NDJSON, json(body)?).await?.events())
     }
 
-    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Answer> {
+    async fn ask(&self, path: &str) -> Result<Answer> {
+        self.send(Method::GET, &own(path), JSON, Bytes::new()).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &'static str,
+        body: Bytes,
+    ) -> Result<Answer> {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.token.secret()))
             .expect("hexadecimal digits may stand in a header");
         bearer.set_sensitive(true);
         let request = Request::builder()
             .method(method)
-            .uri(format!("{PREFIX}{path}"))
+            .uri(path)
             .header(HOST, self.address.to_string())
             .header(AUTHORIZATION, bearer)
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, JSON)
+            .header(ACCEPT, accept)
             .body(Full::new(body))
             .map_err(unsendable)?;
         let answer = self.exchange(request).await?;
@@ -184,7 +202,8 @@ impl Answer {
         }
     }
 
-    fn events<T: DeserializeOwned + Send + 'static>(self) -> Events<T> {
+    /// The bytes as they come.
+    fn pieces(self) -> Events<Bytes> {
         let connection = self.connection;
         let frames = BodyStream::new(self.response.into_body()).map(move |frame| {
             // Mentioned so that the stream owns it.
@@ -194,7 +213,37 @@ impl Answer {
                 Err(error) => Err(cut_off(&error)),
             }
         });
-        ndjson::events(frames)
+        frames.boxed()
+    }
+
+    fn events<T: DeserializeOwned + Send + 'static>(self) -> Events<T> {
+        ndjson::events(self.pieces())
+    }
+
+    /// A line of JSON, then bytes.
+    async fn reading(self) -> Result<Reading> {
+        let mut pieces = self.pieces();
+        let mut line = BytesMut::new();
+        let end = loop {
+            if let Some(end) = line.iter().position(|&byte| byte == b'\n') {
+                break end;
+            }
+            if line.len() > HEAD_LEN {
+                return Err(ndjson::strange("a line without an end"));
+            }
+            let piece = pieces.next().await.ok_or_else(|| ndjson::strange("half a line"))??;
+            line.extend_from_slice(&piece);
+        };
+        let head = line.split_to(end + 1);
+        let head: ReadHead =
+            serde_json::from_slice(&head).map_err(|error| ndjson::strange(&error.to_string()))?;
+        let first = stream::iter((!line.is_empty()).then(|| Ok(line.freeze())));
+        Ok(Reading {
+            file: head.file,
+            start: head.start,
+            len: head.len,
+            bytes: first.chain(pieces).boxed(),
+        })
     }
 }
 
@@ -205,17 +254,31 @@ fn json(body: &impl Serialize) -> Result<Bytes> {
     })
 }
 
-/// A path with one parameter.
-fn query(path: &str, name: &str, value: &str) -> String {
-    let mut query = format!("{path}?{name}=");
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            query.push(char::from(byte));
-        } else {
-            write!(query, "%{byte:02X}").expect("a string takes any text");
+/// The path of an endpoint of the node's own.
+fn own(path: &str) -> String {
+    format!("{PREFIX}{path}")
+}
+
+/// A path with parameters.
+fn query(path: &str, params: &impl Serialize) -> Result<String> {
+    let fields = serde_json::to_value(params).map_err(|error| {
+        HiveError::caused(ErrorKind::Usage, "cannot put this request into words", &error)
+    })?;
+    let mut query = path.to_owned();
+    for (i, (name, value)) in fields.as_object().into_iter().flatten().enumerate() {
+        query.push(if i == 0 { '?' } else { '&' });
+        query.push_str(name);
+        query.push('=');
+        let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                query.push(char::from(byte));
+            } else {
+                write!(query, "%{byte:02X}").expect("a string takes any text");
+            }
         }
     }
-    query
+    Ok(query)
 }
 
 fn unsendable(error: hyper::http::Error) -> HiveError {
@@ -237,8 +300,48 @@ impl Hive for Remote {
         self.stream("/fetch", &request).await
     }
 
+    async fn look(&self, request: PullRequest) -> Result<Listing> {
+        self.post("/look", &request).await
+    }
+
+    async fn pull(&self, request: PullRequest) -> Result<Events<PullEvent>> {
+        self.stream("/pull", &request).await
+    }
+
+    async fn discover(&self) -> Result<Vec<Discovered>> {
+        self.get("/discover").await
+    }
+
+    async fn quantize(&self, request: QuantizeRequest) -> Result<Events<QuantizeEvent>> {
+        self.stream("/quantize", &request).await
+    }
+
+    async fn follow(&self, model: &str) -> Result<Events<FetchEvent>> {
+        let path = own(&query("/follow", &ModelParam { model: model.to_owned() })?);
+        Ok(self.send(Method::GET, &path, NDJSON, Bytes::new()).await?.events())
+    }
+
     async fn run(&self, request: RunRequest) -> Result<Events<RunEvent>> {
         self.stream("/run", &request).await
+    }
+
+    async fn embed(&self, request: EmbedRequest) -> Result<Embeddings> {
+        self.post("/embed", &request).await
+    }
+
+    async fn loaded(&self) -> Result<Vec<LoadedModel>> {
+        self.get("/loaded").await
+    }
+
+    async fn unload(&self, model: &str) -> Result<()> {
+        let Empty {} = self.post("/unload", &ModelParam { model: model.to_owned() }).await?;
+        Ok(())
+    }
+
+    async fn read(&self, request: ReadRequest) -> Result<Reading> {
+        let ReadRequest { model, file, start, len } = request;
+        let path = query("/read", &ReadParams { model, file, start, len })?;
+        self.ask(&path).await?.reading().await
     }
 
     async fn list(&self) -> Result<Vec<ModelSummary>> {
@@ -246,17 +349,16 @@ impl Hive for Remote {
     }
 
     async fn show(&self, model: &str) -> Result<ModelDetails> {
-        self.get(&query("/model", "model", model)).await
+        self.get(&query("/model", &ModelParam { model: model.to_owned() })?).await
     }
 
     async fn block(&self, cid: &str) -> Result<Vec<u8>> {
-        let path = query("/block", "cid", cid);
-        let answer = self.send(Method::GET, &path, Bytes::new()).await?;
-        Ok(answer.bytes().await?.to_vec())
+        let path = query("/block", &CidParam { cid: cid.to_owned() })?;
+        Ok(self.ask(&path).await?.bytes().await?.to_vec())
     }
 
-    async fn search(&self, text: &str) -> Result<Vec<Offer>> {
-        self.get(&query("/search", "text", text)).await
+    async fn search(&self, request: SearchRequest) -> Result<Vec<Offer>> {
+        self.get(&query("/search", &SearchParams::from(request))?).await
     }
 
     async fn share(&self, model: &str, visibility: Visibility) -> Result<ModelSummary> {
@@ -297,6 +399,12 @@ impl Hive for Remote {
 
     async fn identity(&self) -> Result<Identity> {
         self.get("/identity").await
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        let answer = self.send(Method::GET, METRICS, "*/*", Bytes::new()).await?;
+        let bytes = answer.bytes().await?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| ndjson::strange("figures that are no text"))
     }
 
     async fn status(&self) -> Result<Status> {

@@ -1,31 +1,46 @@
-//! The control endpoints: one for each method of [`Hive`].
+//! The endpoints of a node: its own under [`PREFIX`], one for each method of [`Hive`], and those
+//! that other tools expect to find.
 //!
-//! `GET` reads, `POST` changes. Streams are lines of JSON. Dropping an answer drops the call.
+//! `GET` reads, `POST` changes or computes. Streams are lines of JSON, or server-sent events where
+//! a browser would follow them. Dropping an answer drops the call.
+
+mod bodies;
+mod events;
+mod models;
+mod network;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Extension, Query, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
-use hive_api::{
-    AddRequest, ErrorKind, FetchRequest, GcReport, Hive, Identity, ModelDetails, ModelSummary,
-    Offer, PeerSummary, RunRequest, Status, Visibility,
-};
-use serde::{Deserialize, Serialize};
+use hive_api::{ErrorKind, Hive};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Token;
-use crate::extract::{Body, Params};
+use crate::download;
+use crate::extract::Body;
 use crate::guard::HEALTH;
-use crate::ndjson;
-use crate::problem::Problem;
+use crate::openai::{self, ApiError};
+use crate::openapi::{Document, Operation, Table};
+use crate::problem::{ErrorBody, Problem};
+use crate::server;
+pub(crate) use bodies::*;
 
-/// Where the endpoints are; the rest of the port belongs to what other tools expect to find.
+/// Where the node's own endpoints are; the rest of the port belongs to what other tools expect.
 pub(crate) const PREFIX: &str = "/hive/v1";
+/// Where the figures are.
+pub(crate) const METRICS: &str = "/metrics";
 /// Characters in a nonce at most, so that nobody has the node hash much before it knows him.
 const NONCE_LEN: usize = 64;
+/// The media type of what `Hive::metrics` says.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What the document files these under.
+const TAG: &str = "node";
 
 /// What the endpoints share.
 #[derive(Clone)]
@@ -36,136 +51,65 @@ pub(crate) struct Control {
     pub(crate) token: Token,
     /// Cancelled when the server stops: streams end then.
     pub(crate) stop: CancellationToken,
-}
-
-/// The id or name of a model.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ModelParam {
-    pub(crate) model: String,
-}
-
-/// A block's id.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CidParam {
-    cid: String,
-}
-
-/// What to search for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TextParam {
-    text: String,
-}
-
-/// Body of `share`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ShareBody {
-    pub(crate) model: String,
-    pub(crate) visibility: Visibility,
-}
-
-/// Body of `pin`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PinBody {
-    pub(crate) model: String,
-    pub(crate) pinned: bool,
-}
-
-/// Body of `gc`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct GcBody {
-    pub(crate) dry_run: bool,
-}
-
-/// Body of `verify`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct VerifyBody {
-    #[serde(default)]
-    pub(crate) model: Option<String>,
-    #[serde(default)]
-    pub(crate) repair: bool,
-}
-
-/// Body of `connect`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ConnectBody {
-    pub(crate) address: String,
-}
-
-/// Body or answer that says nothing.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Empty {}
-
-/// Answer of `remove`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Freed {
-    pub(crate) freed: u64,
-}
-
-/// Answer of `health`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Health {
-    /// `hive`.
-    pub(crate) service: String,
-    /// The version of the software.
-    pub(crate) version: String,
-    /// What only a holder of the token can say to the query's `nonce`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) proof: Option<String>,
-}
-
-/// Query of `health`.
-#[derive(Debug, Deserialize)]
-struct HealthParams {
-    nonce: Option<String>,
+    /// How long a request's body may take to come.
+    pub(crate) body_timeout: Duration,
+    /// How long a stream of events says nothing before it says that it is alive.
+    pub(crate) keep_alive: Duration,
 }
 
 /// All endpoints of a node. They expect the guard around them.
 pub(crate) fn router(control: Control) -> Router {
-    let endpoints = Router::new()
-        .route("/add", post(add))
-        .route("/fetch", post(fetch))
-        .route("/run", post(run))
-        .route("/models", get(list))
-        .route("/model", get(show))
-        .route("/block", get(block))
-        .route("/search", get(search))
-        .route("/share", post(share))
-        .route("/remove", post(remove))
-        .route("/pin", post(pin))
-        .route("/cancel", post(cancel))
-        .route("/gc", post(gc))
-        .route("/verify", post(verify))
-        .route("/connect", post(connect))
-        .route("/peers", get(peers))
-        .route("/identity", get(identity))
-        .route("/status", get(status))
-        .route("/shutdown", post(shutdown));
-    Router::new()
-        .nest(PREFIX, endpoints)
-        .route(HEALTH, get(health))
+    let table = Table::new()
+        .get(
+            HEALTH,
+            health,
+            Operation::new(TAG, "Says that a node is here")
+                .query::<HealthParams>()
+                .json::<Health>()
+                .open(),
+        )
+        .get(METRICS, metrics, Operation::new(TAG, "Figures for Prometheus").bytes(OPENMETRICS))
+        .get("/openapi.json", openapi, Operation::new(TAG, "This document").json::<Value>())
+        .post(
+            &own("/shutdown"),
+            shutdown,
+            Operation::new(TAG, "Ends the node in good order").body::<Empty>().json::<Empty>(),
+        );
+    let table = openai::endpoints(download::endpoints(table));
+    let table = network::endpoints(events::endpoints(models::endpoints(table)));
+    let (router, document) = table.finish::<ErrorBody>();
+    router
+        .route_layer(middleware::from_fn(server::mark))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
+        .layer(Extension(document))
         .with_state(control)
+}
+
+/// The path of an endpoint of the node's own.
+fn own(path: &str) -> String {
+    format!("{PREFIX}{path}")
 }
 
 type Answer<T> = Result<Json<T>, Problem>;
 
-async fn no_such_path() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, ErrorKind::Usage, "the local API has no such path")
+/// An error in the words that callers of a path understand.
+fn told(uri: &Uri, problem: Problem) -> Response {
+    if uri.path().starts_with(openai::PREFIX) {
+        return ApiError::from(problem).into_response();
+    }
+    problem.into_response()
 }
 
-async fn no_such_method() -> Problem {
+async fn no_such_path(uri: Uri) -> Response {
+    let message = "the local API has no such path";
+    let problem = Problem::new(StatusCode::NOT_FOUND, ErrorKind::Usage, message);
+    told(&uri, problem.hint("`/openapi.json` lists the paths"))
+}
+
+async fn no_such_method(uri: Uri) -> Response {
     let message = "this path takes another method: `GET` reads, `POST` changes";
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Usage, message)
+    told(&uri, Problem::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Usage, message))
 }
 
 async fn health(
@@ -180,115 +124,13 @@ async fn health(
     })
 }
 
-async fn add(
-    State(control): State<Control>,
-    Body(request): Body<AddRequest>,
-) -> Result<Response, Problem> {
-    let events = control.hive.add(request).await?;
-    Ok(ndjson::response(events, control.stop))
+async fn metrics(State(control): State<Control>) -> Result<Response, Problem> {
+    let text = control.hive.metrics().await?;
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
 
-async fn fetch(
-    State(control): State<Control>,
-    Body(request): Body<FetchRequest>,
-) -> Result<Response, Problem> {
-    let events = control.hive.fetch(request).await?;
-    Ok(ndjson::response(events, control.stop))
-}
-
-async fn run(
-    State(control): State<Control>,
-    Body(request): Body<RunRequest>,
-) -> Result<Response, Problem> {
-    let events = control.hive.run(request).await?;
-    Ok(ndjson::response(events, control.stop))
-}
-
-async fn list(State(control): State<Control>) -> Answer<Vec<ModelSummary>> {
-    Ok(Json(control.hive.list().await?))
-}
-
-async fn show(
-    State(control): State<Control>,
-    Params(ModelParam { model }): Params<ModelParam>,
-) -> Answer<ModelDetails> {
-    Ok(Json(control.hive.show(&model).await?))
-}
-
-async fn block(
-    State(control): State<Control>,
-    Params(CidParam { cid }): Params<CidParam>,
-) -> Result<Response, Problem> {
-    let bytes = control.hive.block(&cid).await?;
-    Ok(([(header::CONTENT_TYPE, "application/vnd.ipld.dag-cbor")], bytes).into_response())
-}
-
-async fn search(
-    State(control): State<Control>,
-    Params(TextParam { text }): Params<TextParam>,
-) -> Answer<Vec<Offer>> {
-    Ok(Json(control.hive.search(&text).await?))
-}
-
-async fn share(
-    State(control): State<Control>,
-    Body(body): Body<ShareBody>,
-) -> Answer<ModelSummary> {
-    Ok(Json(control.hive.share(&body.model, body.visibility).await?))
-}
-
-async fn remove(
-    State(control): State<Control>,
-    Body(ModelParam { model }): Body<ModelParam>,
-) -> Answer<Freed> {
-    Ok(Json(Freed { freed: control.hive.remove(&model).await? }))
-}
-
-async fn pin(State(control): State<Control>, Body(body): Body<PinBody>) -> Answer<ModelSummary> {
-    Ok(Json(control.hive.pin(&body.model, body.pinned).await?))
-}
-
-async fn cancel(
-    State(control): State<Control>,
-    Body(ModelParam { model }): Body<ModelParam>,
-) -> Answer<Empty> {
-    control.hive.cancel(&model).await?;
-    Ok(Json(Empty {}))
-}
-
-async fn gc(
-    State(control): State<Control>,
-    Body(GcBody { dry_run }): Body<GcBody>,
-) -> Answer<GcReport> {
-    Ok(Json(control.hive.gc(dry_run).await?))
-}
-
-async fn verify(
-    State(control): State<Control>,
-    Body(body): Body<VerifyBody>,
-) -> Result<Response, Problem> {
-    let events = control.hive.verify(body.model.as_deref(), body.repair).await?;
-    Ok(ndjson::response(events, control.stop))
-}
-
-async fn connect(
-    State(control): State<Control>,
-    Body(ConnectBody { address }): Body<ConnectBody>,
-) -> Answer<Empty> {
-    control.hive.connect(&address).await?;
-    Ok(Json(Empty {}))
-}
-
-async fn peers(State(control): State<Control>) -> Answer<Vec<PeerSummary>> {
-    Ok(Json(control.hive.peers().await?))
-}
-
-async fn identity(State(control): State<Control>) -> Answer<Identity> {
-    Ok(Json(control.hive.identity().await?))
-}
-
-async fn status(State(control): State<Control>) -> Answer<Status> {
-    Ok(Json(control.hive.status().await?))
+async fn openapi(Extension(Document(document)): Extension<Document>) -> Json<Value> {
+    Json(Value::clone(&document))
 }
 
 async fn shutdown(State(control): State<Control>, Body(Empty {}): Body<Empty>) -> Answer<Empty> {

@@ -18,6 +18,7 @@ use axum::response::{IntoResponse as _, Response};
 use hive_api::ErrorKind;
 
 use crate::access::Token;
+use crate::openai::{self, ApiError};
 use crate::problem::Problem;
 
 /// The one path that needs no token: it says that a node is here, and nothing about it.
@@ -133,8 +134,13 @@ pub(crate) async fn guard(
     let mut response = match verdict {
         Ok(()) => next.run(request).await,
         Err(problem) => {
-            tracing::debug!(path = request.uri().path(), "refused");
-            problem.into_response()
+            // Not the path: whoever is not let in may have written anything there.
+            tracing::debug!(method = %request.method(), "refused");
+            if request.uri().path().starts_with(openai::PREFIX) {
+                ApiError::from(problem).into_response()
+            } else {
+                problem.into_response()
+            }
         }
     };
     // Should a browser ever show an answer, it is to do nothing with it.

@@ -1,6 +1,7 @@
 //! The local API: a node behind HTTP on the loopback interface, and the client that talks to it.
 //!
-//! [`Server`] puts any `dyn Hive` behind `/hive/v1/…` (`docs/cli.md` lists the endpoints);
+//! [`Server`] puts any `dyn Hive` behind `/hive/v1/…`, and behind what other tools look for: OpenAI's
+//! API under `/v1`, figures for Prometheus under `/metrics`, all of it described by `/openapi.json`.
 //! [`Remote`] is a `Hive` again, so a front cannot tell which one it has. `server → client` is the
 //! identity: equal results, and errors keep their kind, messages and hint.
 //!
@@ -13,12 +14,16 @@
 mod access;
 mod client;
 mod control;
+mod download;
 mod extract;
 mod guard;
 mod ndjson;
+mod openai;
+mod openapi;
 mod problem;
 mod server;
+mod sse;
 
 pub use access::{AccessError, Token};
 pub use client::Remote;
-pub use server::{Options, ServeError, Server};
+pub use server::{Observer, Options, ServeError, Served, Server};

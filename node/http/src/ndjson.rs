@@ -45,7 +45,7 @@ where
     ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response()
 }
 
-fn stopping() -> HiveError {
+pub(crate) fn stopping() -> HiveError {
     HiveError::new(ErrorKind::Interrupted, "the node is stopping")
         .hint("run the same command again to go on")
 }
@@ -95,7 +95,8 @@ fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, HiveError> {
     }
 }
 
-fn strange(what: &str) -> HiveError {
+/// An answer that no node of this version gives.
+pub(crate) fn strange(what: &str) -> HiveError {
     HiveError::new(ErrorKind::Failed, format!("the node's answer makes no sense: {what}"))
         .hint("node and command may be of different versions: `hive status` and `hive --version`")
 }

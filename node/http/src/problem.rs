@@ -1,14 +1,19 @@
 //! Errors as HTTP answers: `{"error": HiveError}`, with a status read from the kind.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hive_api::{ErrorKind, HiveError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Seconds after which it is worth asking a busy node again.
+pub(crate) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
+
 /// The body of every answer that is an error, and the last line of a stream that ends with one.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ErrorBody {
+    /// What failed.
     pub(crate) error: HiveError,
 }
 
@@ -30,6 +35,11 @@ impl Problem {
         HiveError::new(ErrorKind::Usage, message).into()
     }
 
+    /// The status and the error.
+    pub(crate) fn into_parts(self) -> (StatusCode, HiveError) {
+        (self.status, self.error)
+    }
+
     /// Adds what to do next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.error = self.error.hint(hint);
@@ -45,12 +55,17 @@ impl From<HiveError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(ErrorBody { error: self.error })).into_response()
+        let status = self.status;
+        let mut response = (status, Json(ErrorBody { error: self.error })).into_response();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
     }
 }
 
 /// The status of a kind, for programs that look no further. Ours read the kind in the body.
-fn status(kind: ErrorKind) -> StatusCode {
+pub(crate) fn status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::Usage => StatusCode::BAD_REQUEST,
@@ -60,5 +75,6 @@ fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Refused => StatusCode::FORBIDDEN,
         ErrorKind::Interrupted => StatusCode::CONFLICT,
+        ErrorKind::Busy => StatusCode::TOO_MANY_REQUESTS,
     }
 }

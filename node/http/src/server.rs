@@ -4,16 +4,19 @@
 //! the limit is answered `503` and closed; a client that does not finish its request's head in time
 //! is closed without an answer.
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use hive_api::Hive;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,6 +31,8 @@ use crate::access::{AccessError, Announced, Token};
 use crate::control::{self, Control};
 use crate::guard::{self, Guard};
 
+/// Bytes in a request's head at most.
+const HEAD_LEN: usize = 64 << 10;
 /// How long answers may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long to wait after the system refused a connection, as when file handles have run out.
@@ -36,8 +41,25 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
+/// A request that was answered, for whoever counts them.
+#[derive(Debug, Clone, Copy)]
+pub struct Served<'a> {
+    /// Its method; `other` for those that nobody serves.
+    pub method: &'static str,
+    /// Its place in the table, as `/v1/models/{*id}`; `none` for a path or a method that is not in
+    /// it and for a request that was turned away at the door. Never what the caller wrote.
+    pub route: &'a str,
+    /// The answer's status.
+    pub status: u16,
+    /// Seconds until the answer began.
+    pub seconds: f64,
+}
+
+/// Is told of every request, once its answer has begun. Must not block.
+pub type Observer = Arc<dyn Fn(&Served<'_>) + Send + Sync>;
+
 /// How to serve.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// The home, for `api.token` and `api.addr`.
     pub home: PathBuf,
@@ -49,6 +71,21 @@ pub struct Options {
     pub connections: usize,
     /// Bytes in a request's body at most. A prompt fits a few times.
     pub body_len: usize,
+    /// Time for a request's body.
+    pub body_timeout: Duration,
+    /// How long a stream of server-sent events says nothing before it says that it is alive.
+    pub keep_alive: Duration,
+    /// Who counts requests.
+    pub observer: Option<Observer>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("home", &self.home)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Options {
@@ -60,6 +97,9 @@ impl Options {
             header_timeout: Duration::from_secs(10),
             connections: 128,
             body_len: 8 << 20,
+            body_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(10),
+            observer: None,
         }
     }
 }
@@ -111,9 +151,19 @@ impl Server {
 
         let stop = CancellationToken::new();
         let guard = Arc::new(Guard::new(token.clone(), address.port()));
-        let router = control::router(Control { hive, token, stop: stop.clone() })
+        let control = Control {
+            hive,
+            token,
+            stop: stop.clone(),
+            body_timeout: options.body_timeout,
+            keep_alive: options.keep_alive,
+        };
+        let mut router = control::router(control)
             .layer(DefaultBodyLimit::max(options.body_len))
             .layer(middleware::from_fn_with_state(guard, guard::guard));
+        if let Some(observer) = options.observer.clone() {
+            router = router.layer(middleware::from_fn_with_state(observer, observe));
+        }
         let accepting = tokio::spawn(accept(listener, router, options, stop.clone()));
         info!(%address, "local API is up");
         Ok(Self { address, stop, accepting, announced: Some(announced) })
@@ -140,6 +190,39 @@ impl Drop for Server {
         self.stop.cancel();
         self.accepting.abort();
     }
+}
+
+/// The place in the table that answered, passed up from there.
+#[derive(Clone)]
+struct Route(MatchedPath);
+
+/// Marks an answer with the place in the table that it comes from.
+pub(crate) async fn mark(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned().map(Route);
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
+    response
+}
+
+/// Tells the observer of an answer.
+async fn observe(State(observer): State<Observer>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        _ => "other",
+    };
+    let response = next.run(request).await;
+    observer(&Served {
+        method,
+        route: response.extensions().get::<Route>().map_or("none", |Route(path)| path.as_str()),
+        status: response.status().as_u16(),
+        seconds: started.elapsed().as_secs_f64(),
+    });
+    response
 }
 
 async fn accept(listener: TcpListener, router: Router, options: Options, stop: CancellationToken) {
@@ -196,6 +279,7 @@ async fn serve(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
+        .max_buf_size(HEAD_LEN)
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     let ended = tokio::select! {

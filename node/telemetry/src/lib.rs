@@ -1,10 +1,12 @@
-//! Logs: where they go, how much of them, in what form.
+//! Logs and figures: where they go, how much of them, in what form.
 //!
 //! The rest of hive says what happens with `tracing`; here alone is decided what becomes of it.
 //! Owns the process' subscriber. Writes whole lines, so that a terminal's progress bars can step
 //! aside for each.
 //!
 //! Secrets (keys, tokens, prompts) never get here: types that hold one have a `Debug` that hides it.
+
+pub mod metrics;
 
 use std::fmt;
 use std::io;

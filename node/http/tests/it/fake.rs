@@ -1,32 +1,53 @@
 //! A node that answers by heart and remembers what it was asked.
 
-use std::sync::Mutex;
+mod answers;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use hive_api::{
-    AddEvent, AddRequest, Added, CapabilitySummary, ErrorKind, Events, FetchEvent, FetchPeer,
-    FetchRequest, FetchSummary, Finish, GcReport, Generated, Hive, HiveError, Identity,
-    ModelDetails, ModelFile, ModelSummary, Offer, PeerSummary, Result, RunEvent, RunRequest,
-    Status, Storage, VerifyEvent, Visibility,
+    AddEvent, AddRequest, Discovered, EmbedRequest, Embeddings, ErrorKind, Events, FetchEvent,
+    FetchRequest, Finish, GcReport, Hive, HiveError, Identity, Listing, LoadedModel, ModelDetails,
+    ModelSummary, Offer, PeerSummary, Prompt, PullEvent, PullRequest, QuantizeEvent,
+    QuantizeRequest, ReadRequest, Reading, Result, RunEvent, RunRequest, SearchRequest, Status,
+    ToolCall, VerifyEvent, Visibility,
 };
 use tokio::sync::Notify;
+
+pub(crate) use answers::*;
 
 /// A node that is asked for this model does nothing until it is dropped, and says so.
 pub(crate) const ENDLESS: &str = "endless";
 /// A node that is asked for this model fails in the middle.
 pub(crate) const BROKEN: &str = "broken";
+/// No model has this name.
+pub(crate) const MISSING: &str = "missing";
+/// This model has no place for anybody.
+pub(crate) const BUSY: &str = "busy";
+/// This model says its seed, its prompt's length, and how it is sampled.
+pub(crate) const MIRROR: &str = "mirror";
+/// This model calls two tools.
+pub(crate) const CALLER: &str = "caller";
+/// This model says a word and then nothing until it is dropped.
+pub(crate) const SLOW: &str = "slow";
 
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
     /// What was asked, in the words of `Debug`.
     pub(crate) asked: Mutex<Vec<String>>,
+    /// What was to be run, whole: `Debug` hides prompts.
+    pub(crate) runs: Mutex<Vec<RunRequest>>,
     /// Told when an endless stream is dropped.
-    pub(crate) dropped: std::sync::Arc<Notify>,
+    pub(crate) dropped: Arc<Notify>,
+    /// How often the status was asked for; a fetch goes on by as many bytes.
+    looks: AtomicU64,
 }
 
 /// Tells of its end.
-struct Tell(std::sync::Arc<Notify>);
+struct Tell(Arc<Notify>);
 
 impl Drop for Tell {
     fn drop(&mut self) {
@@ -42,175 +63,50 @@ impl Fake {
     pub(crate) fn last_asked(&self) -> String {
         self.asked.lock().unwrap().last().cloned().unwrap_or_default()
     }
-}
 
-pub(crate) fn failure() -> HiveError {
-    HiveError {
-        kind: ErrorKind::Verification,
-        messages: vec!["group 3 of `gemma` is wrong".into(), "digest differs: ä \"quoted\"".into()],
-        hint: Some("`hive verify --repair`".into()),
+    /// What was to be run last.
+    pub(crate) fn last_run(&self) -> RunRequest {
+        self.runs.lock().unwrap().last().cloned().expect("something ran")
     }
-}
 
-pub(crate) fn summary() -> ModelSummary {
-    ModelSummary {
-        cid: "bafyr4iabc".into(),
-        name: "gemma3:270m".into(),
-        size: u64::MAX,
-        present: 1 << 40,
-        visibility: Visibility::Unlisted,
-        pinned: true,
-        storage: Storage::Hardlink,
-        path: "/home/ä b/models/gemma".into(),
-        damaged: Some("one group".into()),
-    }
-}
-
-pub(crate) fn details() -> ModelDetails {
-    ModelDetails {
-        summary: summary(),
-        files: vec![ModelFile {
-            path: "a/b.gguf".into(),
-            cid: "bafyr4ifile".into(),
-            size: 7,
-            sha256: None,
-        }],
-        chunks: 12,
-        format: Some("gguf".into()),
-        architecture: None,
-        quantization: Some("Q4_K_M".into()),
-        parameters: Some(270_000_000),
-        context_length: Some(32_768),
-        license: Some("gemma".into()),
-    }
-}
-
-pub(crate) fn added() -> Vec<AddEvent> {
-    vec![
-        AddEvent::Progress { bytes: 1, total: 2 },
-        AddEvent::Done(Added {
-            cid: "bafyr4iabc".into(),
-            name: "x".into(),
-            size: 2,
-            chunks: 1,
-            storage: Storage::Reflink,
-        }),
-    ]
-}
-
-pub(crate) fn fetched() -> Vec<FetchEvent> {
-    let peers =
-        || vec![FetchPeer { peer: "12D3KooWx".into(), bytes: 5, struck: true, rate: 0.1 + 0.2 }];
-    vec![
-        FetchEvent::Searching { cid: "c".into() },
-        FetchEvent::Manifest { cid: "c".into(), name: "n".into(), size: 9, present: 4 },
-        FetchEvent::Peer { peer: "12D3KooWx".into() },
-        FetchEvent::Struck { peer: "12D3KooWx".into(), reason: "wrong\nbytes".into() },
-        FetchEvent::Progress { bytes: 5, size: 9, rate: 1.5e8, eta: None, peers: peers() },
-        FetchEvent::Done {
-            cid: "c".into(),
-            path: "/p".into(),
-            bytes: 9,
-            seconds: 0.5,
-            peers: peers(),
-        },
-    ]
-}
-
-pub(crate) fn ran() -> Vec<RunEvent> {
-    vec![
-        RunEvent::Loaded { cid: None, seconds: 0.25 },
-        RunEvent::Text { text: "Hällo\n\"wörld\" \u{1F41D}".into() },
-        RunEvent::Done(Generated {
-            finish: Finish::Length,
-            prompt_tokens: 3,
-            generated_tokens: 4,
-            prompt_seconds: 0.125,
-            generate_seconds: 1.0 / 3.0,
-        }),
-    ]
-}
-
-pub(crate) fn verified() -> Vec<VerifyEvent> {
-    vec![
-        VerifyEvent::Progress { bytes: 1, total: 3 },
-        VerifyEvent::Damaged {
-            cid: "c".into(),
-            path: "p".into(),
-            offset: 1 << 20,
-            len: 9,
-            reason: "differs".into(),
-        },
-        VerifyEvent::Repaired { cid: "c".into(), bytes: 9 },
-        VerifyEvent::Done { models: 1, bytes: 3, damaged: 1, repaired: 1 },
-    ]
-}
-
-pub(crate) fn offers() -> Vec<Offer> {
-    vec![Offer {
-        cid: "c".into(),
-        name: "n".into(),
-        kind: "model".into(),
-        size: 1,
-        description: "gguf llama Q4_0".into(),
-        license: None,
-        publisher: "12D3KooWp".into(),
-        peers: vec!["12D3KooWx".into()],
-        here: false,
-    }]
-}
-
-pub(crate) fn peers() -> Vec<PeerSummary> {
-    vec![PeerSummary {
-        peer: "12D3KooWx".into(),
-        name: Some("attic".into()),
-        agent: None,
-        connected: true,
-        addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
-        transports: vec!["tcp".into()],
-        rtt_ms: Some(0.7),
-        banned_secs: Some(3600),
-        capability: Some(CapabilitySummary {
-            runs: vec!["llama".into()],
-            models: 2,
-            memory: 1 << 34,
-            memory_free: 1 << 33,
-            cores: 8,
-            load: 250,
-        }),
-    }]
-}
-
-pub(crate) fn identity() -> Identity {
-    Identity { peer: "12D3KooWme".into(), addresses: vec!["/ip4/1.2.3.4/tcp/4483/p2p/me".into()] }
-}
-
-pub(crate) fn status() -> Status {
-    Status {
-        peer: "12D3KooWme".into(),
-        addresses: vec![],
-        connected: 3,
-        models: 4,
-        fetches: vec![FetchSummary {
-            cid: "c".into(),
-            name: "n".into(),
-            bytes: 1,
-            size: 2,
-            rate: 3.5,
-            peers: 4,
-        }],
-        network: "main".into(),
-        home: "/h".into(),
-        version: "0.1.0".into(),
-        uptime: 1.25,
-        uploaded: 6,
-        disk_used: 7,
-        disk_free: 8,
+    /// Some events, and then nothing until the stream is dropped.
+    fn endless<T: Send + 'static>(&self, first: Vec<T>) -> Events<T> {
+        let tell = Tell(Arc::clone(&self.dropped));
+        let waiting = stream::once(async move {
+            let _tell = tell;
+            futures::future::pending().await
+        });
+        told(first).chain(waiting).boxed()
     }
 }
 
 fn told<T: Send + 'static>(events: Vec<T>) -> Events<T> {
     stream::iter(events).map(Ok).boxed()
+}
+
+fn text(text: &str, tokens: Vec<hive_api::TokenLogprob>) -> RunEvent {
+    RunEvent::Text { text: text.into(), tokens }
+}
+
+fn call(id: &str, arguments: &str) -> RunEvent {
+    let (id, arguments) = (id.into(), arguments.into());
+    RunEvent::ToolCall(ToolCall { id, name: "weather".into(), arguments })
+}
+
+fn mirrored(request: &RunRequest) -> Vec<RunEvent> {
+    let prompt = match &request.prompt {
+        Prompt::Text(text) => text.clone(),
+        Prompt::Tokens(tokens) => format!("{tokens:?}"),
+        Prompt::Chat(chat) => chat.messages.last().map(|m| m.content.clone()).unwrap_or_default(),
+    };
+    let wants = request.logprobs.is_some();
+    let said = |bytes: &str| if wants { vec![token(bytes.as_bytes())] } else { vec![] };
+    vec![
+        loaded_event(),
+        text("ä ", said("ä ")),
+        text(&format!("{} {prompt}", request.sampling.seed), said("x")),
+        RunEvent::Done(generated(Finish::Stop)),
+    ]
 }
 
 #[async_trait]
@@ -223,15 +119,7 @@ impl Hive for Fake {
     async fn fetch(&self, request: FetchRequest) -> Result<Events<FetchEvent>> {
         self.note(format!("{request:?}"));
         match request.model.as_str() {
-            ENDLESS => {
-                let tell = Tell(std::sync::Arc::clone(&self.dropped));
-                let first = stream::iter([Ok(fetched().remove(0))]);
-                let waiting = stream::once(async move {
-                    let _tell = tell;
-                    futures::future::pending().await
-                });
-                Ok(first.chain(waiting).boxed())
-            }
+            ENDLESS => Ok(self.endless(vec![fetched().remove(0)])),
             BROKEN => {
                 Ok(told(fetched()[..2].to_vec()).chain(stream::iter([Err(failure())])).boxed())
             }
@@ -239,24 +127,115 @@ impl Hive for Fake {
         }
     }
 
+    async fn look(&self, request: PullRequest) -> Result<Listing> {
+        self.note(format!("look {request:?}"));
+        Ok(listing())
+    }
+
+    async fn pull(&self, request: PullRequest) -> Result<Events<PullEvent>> {
+        self.note(format!("pull {request:?}"));
+        Ok(told(pulled()))
+    }
+
+    async fn discover(&self) -> Result<Vec<Discovered>> {
+        self.note("discover".into());
+        Ok(discovered())
+    }
+
+    async fn quantize(&self, request: QuantizeRequest) -> Result<Events<QuantizeEvent>> {
+        self.note(format!("{request:?}"));
+        Ok(told(quantized()))
+    }
+
+    async fn follow(&self, model: &str) -> Result<Events<FetchEvent>> {
+        self.note(format!("follow {model}"));
+        match model {
+            ENDLESS => Ok(self.endless(vec![fetched().remove(0)])),
+            BROKEN => Ok(told(vec![]).chain(stream::iter([Err(failure())])).boxed()),
+            _ => Ok(told(fetched())),
+        }
+    }
+
     async fn run(&self, request: RunRequest) -> Result<Events<RunEvent>> {
         self.note(format!("{request:?}"));
-        Ok(told(ran()))
+        self.runs.lock().unwrap().push(request.clone());
+        match request.model.as_str() {
+            MIRROR => Ok(told(mirrored(&request))),
+            SLOW => Ok(self.endless(vec![loaded_event(), text("wait", vec![])])),
+            ENDLESS => Ok(self.endless(vec![RunEvent::Queued { position: 3 }])),
+            MISSING => Err(HiveError::new(ErrorKind::NotFound, "no model `missing` here")),
+            BUSY => Err(HiveError::new(ErrorKind::Busy, "all places are taken")),
+            BROKEN => {
+                let first = vec![loaded_event(), text("half", vec![])];
+                Ok(told(first).chain(stream::iter([Err(failure())])).boxed())
+            }
+            CALLER => Ok(told(vec![
+                loaded_event(),
+                call("call_1", "{\"city\":\"Bern\"}"),
+                call("call_2", "{}"),
+                RunEvent::Done(generated(Finish::ToolCalls)),
+            ])),
+            _ => Ok(told(ran())),
+        }
+    }
+
+    async fn embed(&self, request: EmbedRequest) -> Result<Embeddings> {
+        self.note(format!("{request:?}"));
+        match request.model.as_str() {
+            MISSING => Err(HiveError::new(ErrorKind::NotFound, "no model `missing` here")),
+            _ => Ok(embeddings(request.input.len())),
+        }
+    }
+
+    async fn loaded(&self) -> Result<Vec<LoadedModel>> {
+        self.note("loaded".into());
+        Ok(loaded())
+    }
+
+    async fn unload(&self, model: &str) -> Result<()> {
+        self.note(format!("unload {model}"));
+        Ok(())
+    }
+
+    async fn read(&self, request: ReadRequest) -> Result<Reading> {
+        self.note(format!("{request:?}"));
+        if request.model == MISSING {
+            return Err(HiveError::new(ErrorKind::NotFound, "no model `missing` here"));
+        }
+        let all = file_bytes();
+        let start = request.start as usize;
+        let len = request.len.unwrap_or(u64::MAX).min((all.len() - start) as u64);
+        let pieces: Vec<_> =
+            all[start..start + len as usize].chunks(9_999).map(Bytes::copy_from_slice).collect();
+        let bytes = match request.model.as_str() {
+            // It breaks off where a reader cannot know it from the end of a piece.
+            BROKEN => told(pieces[..pieces.len().min(7)].to_vec())
+                .chain(stream::iter([Err(failure())]))
+                .boxed(),
+            SLOW => self.endless(pieces[..pieces.len().min(2)].to_vec()),
+            _ => told(pieces),
+        };
+        Ok(Reading { file: file(), start: request.start, len, bytes })
     }
 
     async fn list(&self) -> Result<Vec<ModelSummary>> {
-        Ok(vec![summary(), summary()])
+        self.note("list".into());
+        Ok(models())
     }
 
     async fn show(&self, model: &str) -> Result<ModelDetails> {
         self.note(format!("show {model}"));
         match model {
             BROKEN => Err(failure()),
+            MISSING => Err(HiveError::new(ErrorKind::NotFound, "no model `missing` here")),
             ENDLESS => {
-                let _tell = Tell(std::sync::Arc::clone(&self.dropped));
+                let _tell = Tell(Arc::clone(&self.dropped));
                 futures::future::pending().await
             }
-            _ => Ok(details()),
+            _ => {
+                let summary = models().into_iter().find(|summary| summary.cid == model);
+                Ok(ModelDetails { summary: summary.unwrap_or_else(answers::summary), ..details() })
+            }
         }
     }
 
@@ -265,8 +244,8 @@ impl Hive for Fake {
         Ok((0..=255).collect())
     }
 
-    async fn search(&self, text: &str) -> Result<Vec<Offer>> {
-        self.note(format!("search {text}"));
+    async fn search(&self, request: SearchRequest) -> Result<Vec<Offer>> {
+        self.note(format!("{request:?}"));
         Ok(offers())
     }
 
@@ -292,7 +271,12 @@ impl Hive for Fake {
 
     async fn gc(&self, dry_run: bool) -> Result<GcReport> {
         self.note(format!("gc {dry_run}"));
-        Ok(GcReport { models: vec!["c".into()], bytes: 5, removed: !dry_run })
+        Ok(GcReport {
+            models: vec!["c".into()],
+            bytes: 5,
+            removed: !dry_run,
+            downloads: vec!["hf:a/b".into()],
+        })
     }
 
     async fn verify(&self, model: Option<&str>, repair: bool) -> Result<Events<VerifyEvent>> {
@@ -306,15 +290,26 @@ impl Hive for Fake {
     }
 
     async fn peers(&self) -> Result<Vec<PeerSummary>> {
+        self.note("peers".into());
         Ok(peers())
     }
 
     async fn identity(&self) -> Result<Identity> {
+        self.note("identity".into());
         Ok(identity())
     }
 
+    async fn metrics(&self) -> Result<String> {
+        self.note("metrics".into());
+        Ok(FIGURES.into())
+    }
+
     async fn status(&self) -> Result<Status> {
-        Ok(status())
+        self.note("status".into());
+        let mut status = status();
+        // Every second look sees what the one before it saw.
+        status.fetches[0].bytes = self.looks.fetch_add(1, Ordering::SeqCst) / 2;
+        Ok(status)
     }
 
     async fn shutdown(&self) -> Result<()> {

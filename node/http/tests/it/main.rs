@@ -3,12 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod document;
+mod download;
 mod fake;
 mod hostile;
+mod http;
 mod lifecycle;
 mod logs;
+mod matrix;
+mod openai;
 mod raw;
 mod round_trip;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
