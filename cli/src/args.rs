@@ -9,17 +9,23 @@ use crate::commands::cancel::CancelArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::config::ConfigArgs;
 use crate::commands::demo::DemoArgs;
+use crate::commands::embed::EmbedArgs;
 use crate::commands::fetch::FetchArgs;
 use crate::commands::gc::GcArgs;
 use crate::commands::id::IdArgs;
 use crate::commands::join::JoinArgs;
+use crate::commands::man::ManArgs;
 use crate::commands::peers::PeersArgs;
 use crate::commands::pin::PinArgs;
+use crate::commands::ps::PsArgs;
+use crate::commands::quantize::QuantizeArgs;
 use crate::commands::rm::RmArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::search::SearchArgs;
+use crate::commands::service::ServiceArgs;
 use crate::commands::share::ShareArgs;
 use crate::commands::show::ShowArgs;
+use crate::commands::update_check::UpdateCheckArgs;
 use crate::commands::verify::VerifyArgs;
 use crate::settings::Flags;
 
@@ -68,7 +74,10 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Add(AddArgs),
     Fetch(FetchArgs),
-    Run(RunArgs),
+    Run(Box<RunArgs>),
+    Embed(EmbedArgs),
+    Ps(PsArgs),
+    Quantize(QuantizeArgs),
     /// List the models that are here
     Ls,
     Show(ShowArgs),
@@ -86,7 +95,10 @@ pub(crate) enum Command {
     Id(IdArgs),
     Config(ConfigArgs),
     Demo(DemoArgs),
+    Service(ServiceArgs),
+    UpdateCheck(UpdateCheckArgs),
     Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 /// How a node that this command starts finds others. A node that runs already keeps its own ways.

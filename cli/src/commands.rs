@@ -5,19 +5,25 @@ pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod embed;
 pub(crate) mod fetch;
 pub(crate) mod gc;
 pub(crate) mod id;
 pub(crate) mod join;
 pub(crate) mod ls;
+pub(crate) mod man;
 pub(crate) mod peers;
 pub(crate) mod pin;
+pub(crate) mod ps;
+pub(crate) mod quantize;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod search;
+pub(crate) mod service;
 pub(crate) mod share;
 pub(crate) mod show;
 pub(crate) mod status;
+pub(crate) mod update_check;
 pub(crate) mod verify;
 
 use crate::args::Command;
@@ -41,7 +47,18 @@ pub(crate) async fn dispatch(command: Command, session: Session) -> anyhow::Resu
                 })
                 .await
         }
-        Command::Run(args) => run::run(args, &session).await,
+        Command::Run(args) => run::run(*args, &session).await,
+        Command::Embed(args) => {
+            let request = args.resolve()?;
+            session.with_node(Disk, async |hive| embed::embed(request, hive, printer).await).await
+        }
+        Command::Ps(args) => ps::ps(&args, &session).await,
+        Command::Quantize(args) => {
+            let request = args.resolve();
+            let work =
+                async |hive: &dyn hive_api::Hive| quantize::quantize(request, hive, printer).await;
+            session.with_node(Disk, work).await
+        }
         Command::Ls => session.with_node(Disk, async |hive| ls::ls(hive, printer).await).await,
         Command::Show(args) => show::show(&args, &session).await,
         Command::Search(args) => search::search(&args, &session).await,
@@ -70,7 +87,10 @@ pub(crate) async fn dispatch(command: Command, session: Session) -> anyhow::Resu
         Command::Id(args) => id::id(&args, &session).await,
         Command::Config(args) => config::show(&args, &session.settings, printer),
         Command::Demo(args) => demo::demo(args, &session).await,
-        // It ran before there was a session.
+        Command::Service(args) => service::service(&args, &session.settings, printer),
+        Command::UpdateCheck(_) => update_check::update_check(&session).await,
+        // These ran before there was a session.
+        Command::Man(args) => man::man(&args, printer),
         Command::Completions(args) => completions::completions(&args, printer),
     }
 }

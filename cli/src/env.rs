@@ -30,9 +30,35 @@ pub(crate) const HIVE_QUOTA: &str = "HIVE_QUOTA";
 pub(crate) const HIVE_RESERVE: &str = "HIVE_RESERVE";
 /// How long a fetch looks for somebody who has the model.
 pub(crate) const HIVE_PROVIDER_TIMEOUT: &str = "HIVE_PROVIDER_TIMEOUT";
+/// How long a model stays loaded after its last request, or `forever`.
+pub(crate) const HIVE_KEEP_ALIVE: &str = "HIVE_KEEP_ALIVE";
+/// Bytes of memory that models may take together, or `auto`.
+pub(crate) const HIVE_MODEL_MEMORY: &str = "HIVE_MODEL_MEMORY";
+/// Requests that a model works at together.
+pub(crate) const HIVE_PLACES: &str = "HIVE_PLACES";
+/// Requests that may wait for a model.
+pub(crate) const HIVE_QUEUE: &str = "HIVE_QUEUE";
+/// Whether chats keep what was typed for the arrow keys: `on` or `off`.
+pub(crate) const HIVE_CHAT_HISTORY: &str = "HIVE_CHAT_HISTORY";
 /// What to log, in the language of `tracing_subscriber::EnvFilter`.
 pub(crate) const HIVE_LOG: &str = "HIVE_LOG";
 /// Set to anything: no colours (<https://no-color.org>).
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// `dumb`: no colours, no progress bars.
 pub(crate) const TERM: &str = "TERM";
+/// Address of the model hub to ask in place of the public one.
+pub(crate) const HF_ENDPOINT: &str = "HF_ENDPOINT";
+/// Token that the hub is shown.
+pub(crate) const HF_TOKEN: &str = "HF_TOKEN";
+/// File with that token, if it is not where Hugging Face's tools put it.
+pub(crate) const HF_TOKEN_PATH: &str = "HF_TOKEN_PATH";
+/// Directory of Hugging Face's tools: token and cache.
+pub(crate) const HF_HOME: &str = "HF_HOME";
+/// Their cache, if it is elsewhere.
+pub(crate) const HF_HUB_CACHE: &str = "HF_HUB_CACHE";
+/// Whether to ask no hub: `1`.
+pub(crate) const HF_HUB_OFFLINE: &str = "HF_HUB_OFFLINE";
+/// Directory of caches, where `HF_HOME` is by default.
+pub(crate) const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// Directory of Ollama's models.
+pub(crate) const OLLAMA_MODELS: &str = "OLLAMA_MODELS";

@@ -5,6 +5,7 @@
 //! writes to stdout and stderr.
 
 mod args;
+mod chat;
 mod commands;
 mod cpu;
 mod env;
@@ -36,6 +37,10 @@ use crate::stop::Stop;
 const LAST_THREADS: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
+    // Before anything that a process in a sandbox could not undo: threads, files, settings.
+    if let Some(ended) = node::infer_if_asked() {
+        return ended;
+    }
     let cli = Cli::parse();
     let global = &cli.global;
     let printer = Printer::new(global.json, global.quiet, global.verbose);
@@ -55,6 +60,9 @@ fn main() -> ExitCode {
 fn start(cli: Cli, printer: Printer) -> anyhow::Result<()> {
     if let Command::Completions(args) = &cli.command {
         return commands::completions::completions(args, &printer);
+    }
+    if let Command::Man(args) = &cli.command {
+        return commands::man::man(args, &printer);
     }
     cpu::check()?;
     let environment = |name: &str| std::env::var_os(name);

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use hive_api::{ErrorKind, Hive, HiveError, Result};
@@ -17,6 +18,14 @@ pub(crate) use hive_node::TINY_MODEL;
 /// Where a node listens that lives as long as a command.
 const ANY_PORT: [&str; 4] =
     ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/tcp/0", "/ip6/::/udp/0/quic-v1"];
+
+/// Runs a model if that is what this process was started for (`hive infer`, which the node writes
+/// and no person), and says how it ended.
+pub(crate) fn infer_if_asked() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    let is_infer = args.next().is_some_and(|arg| arg == hive_node::INFER) && args.next().is_none();
+    is_infer.then(hive_node::infer)
+}
 
 /// What a command needs of a node that it starts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +134,12 @@ fn config(settings: &Settings) -> Config {
         quota: settings.quota,
         reserve: settings.reserve,
         api: settings.api,
+        // A system that cannot say where this program is runs models in this process.
+        worker: std::env::current_exe().ok(),
+        keep_alive: settings.keep_alive,
+        model_memory: settings.model_memory,
+        places: settings.places,
+        queue: settings.queue,
         reset_identity: false,
         provider_timeout: settings.provider_timeout,
     }

@@ -8,7 +8,7 @@ use hive_api::{FetchEvent, FetchPeer};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::printer::Printer;
-use crate::text::{plain, short_peer};
+use crate::text::{named_peer, plain};
 use crate::units;
 
 /// Time between two lines where there are no bars.
@@ -30,6 +30,8 @@ fn style(template: &str) -> ProgressStyle {
 pub(crate) struct Progress<'a> {
     printer: &'a Printer,
     verb: &'static str,
+    /// What is counted, if not bytes.
+    unit: Option<&'static str>,
     bar: Option<ProgressBar>,
     last_line: Instant,
     started: Instant,
@@ -39,14 +41,28 @@ impl<'a> Progress<'a> {
     /// Begins; `verb` is what is done, as in `hashing`.
     pub(crate) fn new(printer: &'a Printer, verb: &'static str) -> Self {
         let now = Instant::now();
-        Self { printer, verb, bar: None, last_line: now, started: now }
+        Self { printer, verb, unit: None, bar: None, last_line: now, started: now }
+    }
+
+    /// The same for what is not counted in bytes.
+    pub(crate) fn counting(printer: &'a Printer, verb: &'static str, unit: &'static str) -> Self {
+        let mut progress = Self::new(printer, verb);
+        progress.unit = Some(unit);
+        progress
     }
 
     /// Shows how far it is.
     pub(crate) fn show(&mut self, bytes: u64, total: u64) {
         let rate = bytes as f64 / self.started.elapsed().as_secs_f64().max(0.001);
         let eta = (rate > 0.0).then(|| total.saturating_sub(bytes) as f64 / rate);
-        let message = message(bytes, total, rate, eta);
+        let message = match self.unit {
+            None => message(bytes, total, rate, eta),
+            Some(unit) => {
+                let left =
+                    eta.map_or_else(String::new, |eta| format!("  {} left", units::seconds(eta)));
+                format!("{bytes} of {total} {unit}{left}")
+            }
+        };
         if let Some(bars) = self.printer.bars() {
             let bar = self.bar.get_or_insert_with(|| total_bar(bars, self.verb, total, &message));
             bar.set_length(total);
@@ -112,9 +128,11 @@ impl<'a> FetchProgress<'a> {
                 let size = units::bytes(*size);
                 printer.talk(format_args!("fetching `{}`, {size}{here}", plain(name)));
             }
-            FetchEvent::Peer { peer } => printer.more(format_args!("peer {}", plain(peer))),
-            FetchEvent::Struck { peer, reason } => {
-                let (peer, reason) = (plain(peer), plain(reason));
+            FetchEvent::Peer { peer, name } => {
+                printer.more(format_args!("peer {}", named_peer(peer, name.as_deref())));
+            }
+            FetchEvent::Struck { peer, name, reason } => {
+                let (peer, reason) = (named_peer(peer, name.as_deref()), plain(reason));
                 printer.warning(format_args!("{peer} is banned or soon will be: {reason}"));
             }
             FetchEvent::Progress { bytes, size, rate, eta, peers } => {
@@ -175,7 +193,7 @@ impl Drop for FetchProgress<'_> {
 }
 
 fn peer_line(peer: &FetchPeer) -> String {
-    let name = short_peer(&peer.peer);
+    let name = named_peer(&peer.peer, peer.name.as_deref());
     let bytes = units::bytes(peer.bytes);
     if peer.struck {
         format!("{name}  {bytes:>10}  banned")

@@ -69,6 +69,11 @@ pub(crate) struct Settings {
     pub(crate) quota: Option<u64>,
     pub(crate) reserve: Option<u64>,
     pub(crate) provider_timeout: Duration,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) model_memory: Option<u64>,
+    pub(crate) places: u32,
+    pub(crate) queue: u32,
+    pub(crate) chat_history: bool,
     pub(crate) log: Option<String>,
     /// Each key's value as text and where it comes from, in the order of the table.
     pub(crate) origins: Vec<(&'static Key, String, Source)>,
@@ -132,6 +137,11 @@ impl Settings {
             quota: None,
             reserve: None,
             provider_timeout: Duration::ZERO,
+            keep_alive: None,
+            model_memory: None,
+            places: 1,
+            queue: 0,
+            chat_history: true,
             log: None,
             origins: Vec::new(),
         }

@@ -15,13 +15,23 @@ pub(crate) fn plain_lines(text: &str) -> String {
 }
 
 fn commands_terminal(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Enough of a peer's id for a person: its last eight characters, where ids differ.
 pub(crate) fn short_peer(peer: &str) -> String {
     let at = peer.char_indices().rev().nth(7).map_or(0, |(at, _)| at);
     plain(&peer[at..])
+}
+
+/// A peer for a person: enough of its id, and what it calls itself. Anybody may call himself
+/// anything, so the name never stands alone.
+pub(crate) fn named_peer(peer: &str, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("{} ({})", short_peer(peer), plain(name)),
+        None => short_peer(peer),
+    }
 }
 
 /// Rows in columns; a heading, and no line longer than its content.
@@ -86,5 +96,6 @@ mod tests {
     fn short_peer_is_the_end_of_the_id() {
         assert_eq!(short_peer("12D3KooWabcdefgh"), "abcdefgh");
         assert_eq!(short_peer("äbc"), "äbc");
+        assert_eq!(named_peer("12D3KooWabcdefgh", Some("a\x1bb")), "abcdefgh (a\u{FFFD}b)");
     }
 }

@@ -9,7 +9,7 @@ use crate::session::Session;
 /// Stop the fetch of a model; what is verified stays
 #[derive(Debug, clap::Args)]
 pub(crate) struct CancelArgs {
-    /// Id or name of the model
+    /// Id of the model, six characters or more of its beginning or end, or its name
     #[arg(value_name = "CID|NAME")]
     model: ModelRef,
 }

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use futures::future::try_join_all;
 use hive_api::{
-    AddEvent, AddRequest, Added, Device, ErrorKind, FetchRequest, HiveError, RunEvent, RunRequest,
+    AddEvent, AddRequest, Added, ErrorKind, FetchRequest, HiveError, RunEvent, RunRequest,
     Sampling, Visibility,
 };
 use serde_json::json;
@@ -213,20 +213,17 @@ fn are_equal(a: &Path, b: &Path) -> io::Result<bool> {
 
 async fn run(args: &DemoArgs, cid: &str, reader: &DemoNode) -> anyhow::Result<String> {
     let request = RunRequest {
-        model: cid.to_owned(),
-        prompt: args.prompt.clone(),
-        max_tokens: TOKENS,
+        max_tokens: Some(TOKENS),
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        stop: Vec::new(),
-        device: Device::Cpu,
+        ..RunRequest::new(cid, args.prompt.as_str())
     };
     let mut events = reader.hive().run(request).await?;
     let mut text = String::new();
     while let Some(event) = events.next().await {
         match event? {
-            RunEvent::Text { text: more } => text += &more,
-            RunEvent::Loaded { .. } => {}
+            RunEvent::Text { text: more, .. } => text += &more,
             RunEvent::Done(_) => return Ok(text),
+            _ => {}
         }
     }
     Err(HiveError::new(ErrorKind::Failed, "the node did not say how the generation ended").into())

@@ -10,7 +10,7 @@ use crate::failure::usage;
 use crate::model::ModelRef;
 use crate::printer::Printer;
 use crate::progress::FetchProgress;
-use crate::text::short_peer;
+use crate::text::named_peer;
 use crate::units;
 
 /// Fetch a model from the peers that have it; prints where it is
@@ -20,7 +20,7 @@ pub(crate) struct FetchArgs {
     #[arg(value_name = "CID|NAME")]
     model: ModelRef,
 
-    /// Ask this peer first: its id or full address; may be given several times
+    /// Ask this peer first: its id, its full address or its name; may be given several times
     #[arg(long, value_name = "PEER")]
     from: Vec<String>,
 
@@ -110,7 +110,8 @@ fn summary(fetched: &Fetched) -> String {
     )];
     for peer in fetched.peers.iter().filter(|peer| peer.bytes > 0 || peer.struck) {
         let struck = if peer.struck { ", banned" } else { "" };
-        let (name, bytes) = (short_peer(&peer.peer), units::bytes(peer.bytes));
+        let name = named_peer(&peer.peer, peer.name.as_deref());
+        let bytes = units::bytes(peer.bytes);
         lines.push(format!("  {name}  {bytes}{struck}"));
     }
     lines.join("\n")

@@ -6,7 +6,7 @@ use crate::printer::Printer;
 use crate::text::plain;
 use crate::units;
 
-/// Remove all models without a pin
+/// Remove all models without a pin, and downloads that nobody went on with for a week
 #[derive(Debug, clap::Args)]
 pub(crate) struct GcArgs {
     /// Only say what would be removed
@@ -24,8 +24,12 @@ pub(crate) async fn gc(args: &GcArgs, hive: &dyn Hive, printer: &Printer) -> any
     let models = report.models.len();
     let did = if report.removed { "removed" } else { "would remove" };
     printer.talk(format_args!("{did} {models} models without a pin, {size}"));
-    for model in &report.models {
-        printer.data(plain(model))?;
+    if !report.downloads.is_empty() {
+        let downloads = report.downloads.len();
+        printer.talk(format_args!("{did} {downloads} downloads that nobody went on with"));
+    }
+    for removed in report.models.iter().chain(&report.downloads) {
+        printer.data(plain(removed))?;
     }
     Ok(())
 }

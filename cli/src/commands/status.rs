@@ -14,8 +14,14 @@ pub(crate) async fn status(hive: &dyn Hive, printer: &Printer) -> anyhow::Result
     }
     let fact = |name: &str, value: String| printer.data(format_args!("{name:<11}{value}"));
     fact("peer", status.peer.clone())?;
+    if let Some(name) = &status.name {
+        fact("name", plain(name))?;
+    }
     if status.addresses.is_empty() {
-        printer.talk("no node runs on this home, or it listens nowhere; `hive join` starts one");
+        printer.talk(
+            "nobody can dial this node: none runs on this home (`hive join` starts one), or it only \
+             dials (`listen` is `none`)",
+        );
     }
     for address in &status.addresses {
         fact("address", address.clone())?;

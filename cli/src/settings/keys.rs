@@ -8,6 +8,9 @@ use super::{Dht, Settings};
 use crate::env;
 use crate::units;
 
+/// Bytes of a node's name at most.
+const NODE_NAME_LEN: usize = 64;
+
 /// A setting.
 pub(crate) struct Key {
     /// Its name in `config.toml` and in `hive config`.
@@ -28,8 +31,9 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// Looks a key up.
+/// Looks a key up. `node.name` is what people write who think of several nodes.
 pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    let name = if name == "node.name" { "name" } else { name };
     KEYS.iter().find(|key| key.name == name)
 }
 
@@ -88,7 +92,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("name", env::HIVE_NAME, "", |settings, text| {
         settings.name = match text {
             "" => None,
-            name => Some(name.parse::<hive_protocol::Name>().map_err(|e| e.to_string())?.into()),
+            name => Some(node_name(name)?),
         };
         Ok(())
     }),
@@ -128,11 +132,44 @@ pub(crate) static KEYS: &[Key] = &[
         settings.provider_timeout = units::parse_duration(text)?;
         Ok(())
     }),
+    key("keep-alive", env::HIVE_KEEP_ALIVE, "5m", |settings, text| {
+        settings.keep_alive =
+            if text == "forever" { None } else { Some(units::parse_duration(text)?) };
+        Ok(())
+    }),
+    key("model-memory", env::HIVE_MODEL_MEMORY, "auto", |settings, text| {
+        settings.model_memory = size(text, "auto")?;
+        Ok(())
+    }),
+    key("places", env::HIVE_PLACES, "4", |settings, text| {
+        settings.places = count(text, 1, MOST_PLACES)?;
+        Ok(())
+    }),
+    key("queue", env::HIVE_QUEUE, "16", |settings, text| {
+        settings.queue = count(text, 0, MOST_QUEUED)?;
+        Ok(())
+    }),
+    key("chat-history", env::HIVE_CHAT_HISTORY, "on", |settings, text| {
+        settings.chat_history = switch(text)?;
+        Ok(())
+    }),
     key("log", env::HIVE_LOG, "", |settings, text| {
         settings.log = (!text.is_empty()).then(|| text.to_owned());
         Ok(())
     }),
 ];
+
+/// Texts at once at most: each takes memory for its context, and more than this only slows all.
+const MOST_PLACES: u32 = 64;
+/// Requests that wait at most; nobody waits for as many answers.
+const MOST_QUEUED: u32 = 1024;
+
+fn count(text: &str, least: u32, most: u32) -> Result<u32, String> {
+    match text.parse() {
+        Ok(n) if (least..=most).contains(&n) => Ok(n),
+        _ => Err(format!("`{text}` is no number from {least} to {most}")),
+    }
+}
 
 fn is_off(text: &str) -> bool {
     matches!(text, "off" | "false" | "no")
@@ -159,6 +196,23 @@ pub(crate) fn visibility(text: &str) -> Result<Visibility, String> {
         "local" => Ok(Visibility::Local),
         _ => Err(format!("`{text}` is none of `public`, `unlisted`, `local`")),
     }
+}
+
+/// What a node may call itself: it is shown at others' terminals.
+fn node_name(text: &str) -> Result<String, String> {
+    use unicode_normalization::UnicodeNormalization as _;
+    let name: String = text.trim_matches(' ').nfc().collect();
+    if name.is_empty() || name.len() > NODE_NAME_LEN {
+        return Err(format!("a node's name has 1 to {NODE_NAME_LEN} bytes"));
+    }
+    // Brackets stand around the name in what peers are told of the software.
+    if crate::text::plain(&name) != name || name.contains(['(', ')']) {
+        return Err(format!(
+            "`{}` has control characters, marks of direction or brackets",
+            crate::text::plain(&name)
+        ));
+    }
+    Ok(name)
 }
 
 /// The name becomes part of protocol names, which are paths.

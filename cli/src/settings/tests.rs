@@ -72,13 +72,16 @@ fn wrong_values_name_the_key_and_where_it_stands() {
         ("api", "0.0.0.0:4484"),
         ("api", "4484"),
         ("share", "everyone"),
-        ("name", "a b"),
+        ("name", "a\u{202E}b"),
+        ("name", "bee\n"),
+        ("name", "bee (hive/9.9.9)"),
         ("mdns", "maybe"),
         ("dht", "sometimes"),
         ("upload-limit", "0"),
         ("quota", "lots"),
         ("reserve", "-1"),
         ("provider-timeout", "soon"),
+        ("chat-history", "maybe"),
     ] {
         let error = resolve("", &[(name, value)], &[]).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Usage);
@@ -116,6 +119,15 @@ fn setting_a_key_keeps_comments_and_order() {
     assert!(!text.contains("mdns"), "{text}");
     let settings = Settings::resolve(home.path().to_owned(), &Flags::new(), &nothing).unwrap();
     assert_eq!(settings.bootstrap, ["/a/p2p/x", "/b/p2p/y"]);
+}
+
+#[test]
+fn names_of_nodes_are_normal_and_short() {
+    let name = |text: &str| resolve("", &[("name", text)], &[]).map(|settings| settings.name);
+    assert_eq!(name("Küche, links"), Ok(Some("Küche, links".into())), "composed");
+    assert_eq!(name(&"ä".repeat(32)), Ok(Some("ä".repeat(32))));
+    assert!(name(&"ä".repeat(33)).is_err());
+    assert_eq!(keys::find("node.name").unwrap().name, "name");
 }
 
 #[test]

@@ -146,6 +146,9 @@ fn corrupt_model_fails_verification_with_4() {
 
     let ended = user.run(&["verify", "tiny"]);
     assert!(ended.failed(4).contains("damaged"), "{ended:?}");
+    // It stays damaged, whoever asks and however often.
+    let again = user.run(&["verify"]);
+    assert!(again.failed(4).contains("damaged"), "{again:?}");
     let run = user.run(&["run", "tiny", "hi", "--max-tokens", "1", "--provider-timeout", "300ms"]);
     assert_ne!(run.code, Some(0), "{run:?}");
     assert_eq!(run.stdout, "");

@@ -2,13 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+#[cfg(target_os = "linux")]
+mod chat;
+mod comfort;
 mod config;
 mod demo;
+mod fake;
 mod join;
 mod kill;
 mod local;
+mod names;
 mod network;
+mod pull;
 mod usage;
+#[cfg(target_os = "linux")]
+mod worker;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
