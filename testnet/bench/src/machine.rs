@@ -17,7 +17,11 @@ fn field(text: &str, name: &str) -> Option<String> {
 
 /// Processor seconds that this process has used, user and system.
 pub(crate) fn cpu_seconds() -> f64 {
-    let stat = read("/proc/self/stat");
+    cpu_of(&read("/proc/self/stat"))
+}
+
+/// The same of another process, from the text of its `stat`.
+pub(crate) fn cpu_of(stat: &str) -> f64 {
     // The name in parentheses may have spaces; the fields are counted after it.
     let fields: Vec<&str> = stat
         .rsplit_once(')')
@@ -29,7 +33,12 @@ pub(crate) fn cpu_seconds() -> f64 {
 
 /// The most memory that this process has had at one time, in bytes.
 pub(crate) fn peak_memory() -> u64 {
-    let kib = field(&read("/proc/self/status"), "VmHWM");
+    peak_of(&read("/proc/self/status"))
+}
+
+/// The same of another process, from the text of its `status`.
+pub(crate) fn peak_of(status: &str) -> u64 {
+    let kib = field(status, "VmHWM");
     kib.and_then(|kib| kib.trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 

@@ -8,10 +8,12 @@
 
 mod machine;
 mod report;
+mod serve;
 mod transfer;
 mod worker;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
@@ -27,6 +29,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Transfer(TransferArgs),
+    Serve(ServeArgs),
     /// A provider in a process of its own
     #[command(hide = true)]
     Provide {
@@ -75,6 +78,33 @@ struct TransferArgs {
     dir: Option<PathBuf>,
 }
 
+/// Answer several people at once with one model
+#[derive(Debug, clap::Args)]
+struct ServeArgs {
+    /// A model that generates: a GGUF file or a directory
+    model: PathBuf,
+
+    /// A model that embeds
+    #[arg(long, value_name = "DIR")]
+    embed: Option<PathBuf>,
+
+    /// The program `hive`, for the time that a command of its own takes
+    #[arg(long, value_name = "FILE")]
+    hive: Option<PathBuf>,
+
+    /// Runs
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+
+    /// Document whose section is replaced
+    #[arg(long, default_value = "docs/performance.md", value_name = "FILE")]
+    doc: PathBuf,
+
+    /// Print only; leave the document as it is
+    #[arg(long)]
+    no_doc: bool,
+}
+
 /// Reads `64MiB`, `1GiB`, `1000000`.
 fn size(text: &str) -> anyhow::Result<u64> {
     let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
@@ -89,12 +119,18 @@ fn size(text: &str) -> anyhow::Result<u64> {
     number.checked_mul(unit).context("too much")
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
+    // Models run in processes of this very program, as those of `hive` do.
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == hive_node::INFER) {
+        return Ok(hive_node::infer());
+    }
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match cli.command {
         Command::Transfer(args) => transfer::run(&args),
+        Command::Serve(args) => runtime.block_on(serve::run(&args)),
         Command::Provide { home, file } => runtime.block_on(worker::provide(home, file)),
         Command::Read { home, id, from } => runtime.block_on(worker::read(home, id, from)),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! The table, and the section of the document that holds it.
+//! The table of transfers, and the sections of the document that hold what was measured.
 
 use std::fmt;
 use std::path::Path;
@@ -6,9 +6,6 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::machine;
-
-const BEGIN: &str = "<!-- hive-bench transfer: begin -->";
-const END: &str = "<!-- hive-bench transfer: end -->";
 
 /// One fetch.
 #[derive(Debug, Clone)]
@@ -64,7 +61,7 @@ pub(crate) struct Table {
 }
 
 /// The least, the middle and the most.
-fn spread(values: impl Iterator<Item = f64>, digits: usize) -> String {
+pub(crate) fn spread(values: impl Iterator<Item = f64>, digits: usize) -> String {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     match values.as_slice() {
@@ -113,24 +110,32 @@ impl fmt::Display for Table {
 impl Table {
     /// Replaces the section of a document, or adds it.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let reason = || format!("`{}`", path.display());
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error).with_context(reason),
-        };
         let mib = self.size >> 20;
-        let section = format!(
-            "{BEGIN}\nhive {}, {mib} MiB of random bytes, {}. Each cell: least / middle / most.\n\n{self}\n{END}",
+        let text = format!(
+            "hive {}, {mib} MiB of random bytes, {}. Each cell: least / middle / most.\n\n{self}",
             env!("CARGO_PKG_VERSION"),
             machine::describe(),
         );
-        let text = match (text.split_once(BEGIN), text.split_once(END)) {
-            (Some((before, _)), Some((_, after))) => format!("{before}{section}{after}"),
-            _ => format!("{text}\n{section}\n"),
-        };
-        std::fs::write(path, text).with_context(reason)
+        write_section(path, "transfer", &text)
     }
+}
+
+/// Replaces the section of a measurement in a document, or adds it at the end.
+pub(crate) fn write_section(path: &Path, name: &str, section: &str) -> anyhow::Result<()> {
+    let reason = || format!("`{}`", path.display());
+    let (begin, end) =
+        (format!("<!-- hive-bench {name}: begin -->"), format!("<!-- hive-bench {name}: end -->"));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(reason),
+    };
+    let section = format!("{begin}\n{section}\n{end}");
+    let text = match (text.split_once(&begin), text.split_once(&end)) {
+        (Some((before, _)), Some((_, after))) => format!("{before}{section}{after}"),
+        _ => format!("{text}\n{section}\n"),
+    };
+    std::fs::write(path, text).with_context(reason)
 }
 
 #[cfg(test)]
@@ -141,11 +146,12 @@ mod tests {
     fn a_section_is_replaced_and_the_rest_stays() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("doc.md");
-        std::fs::write(&path, format!("before\n{BEGIN}\nold\n{END}\nafter\n"))?;
-        Table { size: 1 << 20, rows: Vec::new(), copies: Vec::new() }.write(&path)?;
+        let (begin, end) = ("<!-- hive-bench x: begin -->", "<!-- hive-bench x: end -->");
+        std::fs::write(&path, format!("before\n{begin}\nold\n{end}\nafter\n"))?;
+        write_section(&path, "x", "new")?;
         let text = std::fs::read_to_string(&path)?;
         assert!(text.starts_with("before\n") && text.ends_with("\nafter\n"), "{text}");
-        assert!(!text.contains("old"), "{text}");
+        assert!(text.contains("new") && !text.contains("old"), "{text}");
         Ok(())
     }
 

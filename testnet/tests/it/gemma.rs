@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use futures::StreamExt;
-use hive_api::{Device, RunEvent, RunRequest, Sampling, Visibility};
+use hive_api::{RunEvent, RunRequest, Sampling, Visibility};
 use hive_testnet::wait::within;
 use hive_testnet::{Mesh, TestNode};
 
@@ -69,21 +69,18 @@ async fn gemma_comes_from_three_peers_and_runs() -> TestResult {
 
 async fn continue_text(node: &TestNode, model: &str) -> anyhow::Result<String> {
     let request = RunRequest {
-        model: model.to_owned(),
-        prompt: PROMPT.to_owned(),
-        max_tokens: 12,
+        max_tokens: Some(12),
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        stop: Vec::new(),
-        device: Device::Cpu,
+        ..RunRequest::new(model, PROMPT)
     };
     let running = async {
         let mut events = node.hive().run(request).await?;
         let mut text = String::new();
         while let Some(event) = events.next().await {
             match event? {
-                RunEvent::Text { text: piece } => text.push_str(&piece),
+                RunEvent::Text { text: piece, .. } => text.push_str(&piece),
                 RunEvent::Done(_) => return Ok(text),
-                RunEvent::Loaded { .. } => {}
+                _ => {}
             }
         }
         Err(anyhow::anyhow!("a run without an end"))

@@ -22,10 +22,15 @@ const fn mib(n: usize) -> usize {
     n * (1 << 20) - 123
 }
 
+/// A search for a text.
+fn find(text: &str) -> hive_api::SearchRequest {
+    hive_api::SearchRequest { text: text.to_owned(), ..hive_api::SearchRequest::default() }
+}
+
 /// Waits until the node sees a model in the catalog, and says whose it is.
 async fn offered(node: &hive_testnet::TestNode, text: &str) -> anyhow::Result<hive_api::Offer> {
     hive_testnet::wait::eventually("an offer in the catalog", async || {
-        node.hive().search(text).await.ok()?.into_iter().next()
+        node.hive().search(find(text)).await.ok()?.into_iter().next()
     })
     .await
 }

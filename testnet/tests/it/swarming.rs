@@ -106,7 +106,7 @@ async fn a_provider_that_appears_during_the_fetch_joins_it() -> TestResult {
     late.add("late.bin", &bytes, Visibility::Public).await?;
     let peer = late.peer().to_owned();
     fetch
-        .until(|event| matches!(event, FetchEvent::Peer { peer: joined } if *joined == peer))
+        .until(|event| matches!(event, FetchEvent::Peer { peer: joined, .. } if *joined == peer))
         .await?;
     let fetched = fetch.finish().await?;
 

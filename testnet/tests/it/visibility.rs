@@ -55,7 +55,7 @@ async fn a_local_model_is_announced_to_nobody_and_served_to_nobody() -> TestResu
     let provided = stranger.providers(public.id(), 1).await?;
     assert_eq!(provided, [owner.peer()]);
 
-    assert!(reader.hive().search("secret").await?.is_empty());
+    assert!(reader.hive().search(crate::find("secret")).await?.is_empty());
     assert!(stranger.providers(secret.id(), 0).await?.is_empty());
     let id = secret.id().to_string();
     let error = reader.fetch_from(&id, &owner.address()).await?.failure().await?;
@@ -89,7 +89,7 @@ async fn an_unlisted_model_is_served_and_announced_to_nobody() -> TestResult {
     stranger.dial(&owner.address()).await?;
     assert_eq!(stranger.providers(public.id(), 1).await?, [owner.peer()]);
 
-    assert!(reader.hive().search("unlisted").await?.is_empty());
+    assert!(reader.hive().search(crate::find("unlisted")).await?.is_empty());
     assert!(stranger.providers(unlisted.id(), 0).await?.is_empty());
     let id = unlisted.id().to_string();
     let fetched = reader.fetch_from(&id, &owner.address()).await?.finish().await?;
