@@ -262,7 +262,7 @@ fn no_signature_counts_for_more_than_was_signed() {
     next.v = 2;
     refuse("a card of version 2", signed::sign(&next, "", &key(1)), "", NOW, false);
 
-    let text = serde_json::to_string_pretty(&refused).unwrap() + "\n";
+    let text = crate::pretty(&refused);
     expect_file!["../vectors/signed_refused.json"].assert_eq(&text);
 }
 

@@ -23,7 +23,7 @@ const MIB: u64 = 1 << 20;
 
 #[track_caller]
 fn check(vectors: &[Value], file: ExpectFile) {
-    file.assert_eq(&(serde_json::to_string_pretty(vectors).unwrap() + "\n"));
+    file.assert_eq(&crate::pretty(vectors));
 }
 
 /// What DAG-CBOR bytes say, as JSON.
