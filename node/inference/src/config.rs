@@ -1,7 +1,7 @@
 //! What a decoder looks like: one graph, a configuration for each family of models.
 //!
 //! Everything is read from the file's values, in the names of llama.cpp's converter, and held
-//! against ranges that no honest model leaves. After [`Config::read`] no number in it can divide by
+//! against ranges that no honest model leaves. After [`recognise`] no number in it can divide by
 //! zero, overflow a shape or ask for memory that the tensors of the file do not back.
 
 use hive_api::EngineError;
@@ -99,6 +99,18 @@ pub(crate) struct Config {
 
 /// Reads the shape of a model, if its architecture is one of ours.
 pub(crate) fn recognise(header: &Header) -> Result<Config, EngineError> {
+    Config::read(header, architecture(header)?, vocabulary_len(header)?)
+}
+
+/// Reads the shape of a model of which the vocabulary's length alone is known.
+pub(crate) fn recognise_without_vocabulary(
+    header: &Header,
+    n_tokens: u64,
+) -> Result<Config, EngineError> {
+    Config::read(header, architecture(header)?, checked_vocabulary_len(n_tokens)?)
+}
+
+fn architecture(header: &Header) -> Result<Architecture, EngineError> {
     let name = header
         .architecture()
         .ok_or_else(|| invalid("the value `general.architecture` is missing"))?;
@@ -107,12 +119,16 @@ pub(crate) fn recognise(header: &Header) -> Result<Config, EngineError> {
         let known = known.join(", ");
         return Err(unsupported(format!("the architecture `{name}`; supported are {known}")));
     };
-    Config::read(header, *architecture)
+    Ok(*architecture)
 }
 
 impl Config {
     /// Reads the shape from a header whose architecture is one of ours.
-    pub(crate) fn read(header: &Header, architecture: Architecture) -> Result<Self, EngineError> {
+    fn read(
+        header: &Header,
+        architecture: Architecture,
+        vocab: usize,
+    ) -> Result<Self, EngineError> {
         let values = Values { header, prefix: header.architecture().unwrap_or_default() };
         let width = values.size("embedding_length", 1..=65_536)?;
         let n_layers = values.size("block_count", 1..=512)?;
@@ -162,7 +178,7 @@ impl Config {
             n_heads,
             n_kv_heads,
             head_dim,
-            vocab: vocabulary_len(header)?,
+            vocab,
             // Memory for positions is taken as they come, so a model may claim more than fits.
             context: context.min(MAX_CONTEXT),
             epsilon: values
@@ -201,16 +217,20 @@ impl Config {
 const MAX_CONTEXT: usize = 1 << 20;
 
 /// Tokens in a vocabulary at most.
-const MAX_VOCAB: usize = 1 << 20;
+pub(crate) const MAX_VOCAB: u64 = 1 << 20;
 
 fn vocabulary_len(header: &Header) -> Result<usize, EngineError> {
     let tokens = header
         .strings("tokenizer.ggml.tokens")
         .ok_or_else(|| invalid("the value `tokenizer.ggml.tokens` is missing"))?;
-    if tokens.is_empty() || MAX_VOCAB < tokens.len() {
-        return Err(invalid(format!("{} tokens in the vocabulary", tokens.len())));
+    checked_vocabulary_len(tokens.len() as u64)
+}
+
+fn checked_vocabulary_len(n_tokens: u64) -> Result<usize, EngineError> {
+    if n_tokens == 0 || MAX_VOCAB < n_tokens {
+        return Err(invalid(format!("{n_tokens} tokens in the vocabulary")));
     }
-    Ok(tokens.len())
+    Ok(n_tokens as usize)
 }
 
 /// The values of one architecture: `gemma3.block_count` is `block_count` here.

@@ -7,9 +7,9 @@
 use hive_api::EngineError;
 use hive_protocol::gguf::{Header, Kind};
 
-use crate::config::{Config, Reach, recognise};
+use crate::config::{Config, Reach, recognise, recognise_without_vocabulary};
 use crate::directory::names::{self, Wanted};
-use crate::directory::{shape, vocabulary};
+use crate::directory::shape;
 
 /// Bytes of rows of attention and of a step's intermediate results: an allowance that small models
 /// stay far under, and little beside the rest for large ones.
@@ -71,7 +71,9 @@ pub fn memory_needed_by_config(
     let json = serde_json::from_slice(config_json)
         .map_err(|error| crate::error::invalid(format!("`config.json`: {error}")))?;
     let shape = shape::read(&json)?;
-    let config = shape_alone(&shape)?;
+    let header = crate::writer::header(&shape.values, &[]);
+    let header = crate::read_header(&mut std::io::Cursor::new(header))?.0;
+    let config = recognise_without_vocabulary(&header, shape.vocab)?;
     let wanted = names::wanted(&config, shape.biases, shape.tied);
     let bytes = |wanted: &Wanted| {
         let each = if wanted.shape.len() == 1 { 4 } else { bytes_per_weight };
@@ -83,14 +85,6 @@ pub fn memory_needed_by_config(
         // Some 60 bytes a token and as much a merge, of which there are about two a token.
         working: WORKING.saturating_add(180 * shape.vocab),
     })
-}
-
-/// A configuration without a vocabulary: only its size is known.
-fn shape_alone(shape: &shape::Shape) -> Result<Config, EngineError> {
-    let mut values = shape.values.clone();
-    values.push(vocabulary::placeholder(shape.vocab)?);
-    let header = crate::writer::header(&values, &[]);
-    recognise(&crate::read_header(&mut std::io::Cursor::new(header))?.0)
 }
 
 /// Bytes that a tensor takes when it is loaded.

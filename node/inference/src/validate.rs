@@ -1,7 +1,7 @@
 //! Decides whether a file is a model that may be loaded, before any library sees its weights.
 //!
 //! `hive_protocol::gguf` has checked the header's form. Here its meaning is checked: the shape is
-//! in range ([`Config::read`]), every tensor that the graph will ask for is there with the shape
+//! in range ([`crate::config::recognise`]), every tensor that the graph will ask for is there with the shape
 //! that it will be used in, no other is, and each lies in the file without touching the next.
 //!
 //! Invariant: what passes cannot make the loader read outside the file or allocate more than the

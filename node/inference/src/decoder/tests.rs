@@ -1,16 +1,14 @@
 use std::io::Cursor;
 
 use super::*;
-use crate::config::{ARCHITECTURES, Pairing};
+use crate::config::{Pairing, recognise};
 use crate::testing::{FAMILIES, HEADS, KV_HEADS, LAYERS, Tiny, VOCAB, WIDTH, WINDOW};
 use crate::weights::File;
 
 fn decoder(tiny: &Tiny) -> Decoder {
     let mut file = Cursor::new(tiny.file());
     let (header, file_len) = crate::read_header(&mut file).unwrap();
-    let name = header.architecture().unwrap();
-    let (_, architecture) = ARCHITECTURES.iter().find(|(known, _)| *known == name).unwrap();
-    let config = Config::read(&header, *architecture).unwrap();
+    let config = recognise(&header).unwrap();
     crate::validate::tensors(&header, &config, file_len).unwrap();
     let mut source = File::new(file, &header, Device::Cpu);
     Decoder::new(config, &mut source, &Device::Cpu).unwrap()

@@ -22,14 +22,13 @@ use hive_protocol::gguf::{Array, Value};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::config::MAX_VOCAB;
 use crate::error::{invalid, unsupported};
 pub(crate) use pipeline::Step;
 use pipeline::{Pipeline, begins_with};
 
 /// Bytes of `tokenizer.json` at most: Gemma's has 33 MB.
 pub(crate) const MAX_LEN: u64 = 64 << 20;
-/// Tokens at most, as everywhere in this crate.
-const MAX_TOKENS: u64 = 1 << 20;
 /// Merges at most, as many as an array of a header holds.
 const MAX_MERGES: usize = 4 << 20;
 
@@ -190,15 +189,6 @@ pub(crate) fn values(
     Ok(values)
 }
 
-/// A vocabulary of so many nameless tokens, for whoever wants to know a model's size only.
-pub(crate) fn placeholder(n_tokens: u64) -> Result<(String, Value), EngineError> {
-    if MAX_TOKENS < n_tokens {
-        return Err(invalid(format!("{n_tokens} tokens in the vocabulary")));
-    }
-    let tokens = Array::Str((0..n_tokens).map(|_| "").collect());
-    Ok(("tokenizer.ggml.tokens".to_owned(), Value::Array(tokens)))
-}
-
 /// What a token is for, in GGUF's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -216,7 +206,7 @@ fn tokens(
     pipeline: &Pipeline,
     n_tokens: u64,
 ) -> Result<(Vec<String>, Vec<Role>), EngineError> {
-    if n_tokens == 0 || MAX_TOKENS < n_tokens {
+    if n_tokens == 0 || MAX_VOCAB < n_tokens {
         return Err(invalid(format!("{n_tokens} tokens in the vocabulary")));
     }
     let n = n_tokens as usize;
@@ -300,7 +290,7 @@ impl<'de> Deserialize<'de> for Vocab {
                     if vocab.insert(token, id).is_some() {
                         return Err(A::Error::custom("a token stands there twice"));
                     }
-                    if MAX_TOKENS < vocab.len() as u64 {
+                    if MAX_VOCAB < vocab.len() as u64 {
                         return Err(A::Error::custom("too many tokens"));
                     }
                 }
