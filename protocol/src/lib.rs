@@ -1,7 +1,8 @@
 //! What hive's peers say to each other and how bytes get their names.
 //!
-//! Ids, the chunker, group hashes, manifests, cards, messages, signatures and every limit on what a
-//! peer may send. `docs/wire.md` describes the same for somebody who writes it in another language.
+//! Ids, the chunker, group hashes, manifests, cards, messages, signatures, membership of private
+//! networks and every limit on what a peer may send. `docs/wire.md` describes the same for somebody
+//! who writes it in another language.
 //!
 //! Pure: no file, no socket, no clock, no randomness. Time and dice are arguments. No input can
 //! make it panic or allocate more than the limits in [`limits`] allow.
@@ -18,6 +19,7 @@ pub mod group;
 pub mod id;
 pub mod limits;
 pub mod manifest;
+pub mod membership;
 pub mod message;
 pub mod name;
 pub mod path;

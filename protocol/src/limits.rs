@@ -104,3 +104,38 @@ pub const STATEMENT_TTL_SECS: u64 = 400 * 24 * 3600;
 /// Seconds that a gossiped statement (a head, a capability) lives at most. Replays after that are
 /// expired, before that they are caught by their sequence number.
 pub const GOSSIP_TTL_SECS: u64 = 24 * 3600;
+
+/// Seconds that a certificate of a private network, or its revocation list, lives at most: ten
+/// years. A network at home has nobody who renews certificates; what must end earlier is revoked.
+pub const MEMBERSHIP_TTL_SECS: u64 = 3_653 * 24 * 3600;
+
+/// Bytes in a signed certificate at most. Ours have some 250; the rest is for `ext`.
+pub const CERTIFICATE_LEN: usize = 2 << 10;
+
+/// Certificates that a network can revoke. The list never shrinks, so a network that has revoked
+/// this many starts anew.
+pub const REVOKED_SERIALS: usize = 4_096;
+
+/// Bytes in a signed revocation list at most: 17 for each serial, and room for the rest.
+pub const REVOCATIONS_LEN: usize = 17 * REVOKED_SERIALS + 1_024;
+
+/// Bytes in a redemption of an invite at most; they have 154.
+pub const REDEMPTION_LEN: usize = 192;
+
+/// Bytes in the first message of the membership handshake, which strangers send, too: they have 54.
+pub const HELLO_LEN: usize = 64;
+
+/// Bytes in any other message of the membership handshake: a certificate and a revocation list.
+pub const HANDSHAKE_LEN: usize = 128 << 10;
+
+/// Addresses in an invite code at most.
+pub const INVITE_ADDRESSES: usize = 8;
+
+/// Bytes in one of them at most: a relay's circuit by name, with both peer ids.
+pub const INVITE_ADDRESS_LEN: usize = 256;
+
+/// Bytes in what an invite code calls the network.
+pub const INVITE_NAME_LEN: usize = 64;
+
+/// Characters in an invite code at most, spaces included: the above in base32, twice over.
+pub const INVITE_TEXT_LEN: usize = 8 << 10;

@@ -9,9 +9,10 @@ use serde_bytes::ByteBuf;
 use crate::codec::{self, DecodeError, Rules};
 use crate::id::{BlockId, ChunkId};
 use crate::limits::{
-    CHUNKS_PER_HASH_REQUEST, CHUNKS_PER_HAVE_REQUEST, GROUPS_PER_CHUNK, REQUEST_LEN, RESPONSE_LEN,
-    TEXT_LEN,
+    CERTIFICATE_LEN, CHUNKS_PER_HASH_REQUEST, CHUNKS_PER_HAVE_REQUEST, GROUPS_PER_CHUNK,
+    REDEMPTION_LEN, REQUEST_LEN, RESPONSE_LEN, TEXT_LEN,
 };
+use crate::membership::Refusal;
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub enum Request {
         /// What the asker speaks.
         features: Vec<String>,
     },
+    /// In a private network: a redemption that a member carries to an admin, as
+    /// [`crate::membership::InviteSecret::redeem`] has made it.
+    Redeem(ByteBuf),
 }
 
 /// An answer.
@@ -56,6 +60,16 @@ pub enum Response {
         features: Vec<String>,
         /// The software and its version.
         agent: String,
+    },
+    /// An invite was redeemed.
+    Redeemed {
+        /// The certificate of the node that the redemption names.
+        certificate: ByteBuf,
+    },
+    /// An invite was not redeemed.
+    RedeemRefused {
+        /// Why, for whoever wants to redeem it.
+        reason: Refusal,
     },
     /// Not held, or not for this peer: the two cannot be told apart.
     NotHeld,
@@ -117,6 +131,9 @@ impl Rules for RequestEnvelope {
                 Err(DecodeError::rule(format!("over {CHUNKS_PER_HAVE_REQUEST} chunks asked")))
             }
             Request::Hello { features } => check_features(features),
+            Request::Redeem(bytes) if bytes.len() > REDEMPTION_LEN => {
+                Err(DecodeError::TooLong { len: bytes.len(), max: REDEMPTION_LEN })
+            }
             _ => Ok(()),
         }
     }
@@ -149,6 +166,9 @@ impl Rules for ResponseEnvelope {
                     return Err(DecodeError::rule(format!("an agent of over {TEXT_LEN} bytes")));
                 }
                 Ok(())
+            }
+            Response::Redeemed { certificate } if certificate.len() > CERTIFICATE_LEN => {
+                Err(DecodeError::TooLong { len: certificate.len(), max: CERTIFICATE_LEN })
             }
             _ => Ok(()),
         }

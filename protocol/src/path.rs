@@ -89,7 +89,7 @@ impl TreePath {
 
 /// Characters that reorder text or are invisible: U+061C, the marks and embeddings of U+200B to
 /// U+200F, U+2028 to U+202E, U+2060 to U+2069, and the byte order mark.
-fn deceives(char: char) -> bool {
+pub(crate) fn deceives(char: char) -> bool {
     matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 

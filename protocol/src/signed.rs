@@ -169,7 +169,7 @@ impl Statement for Delegation {
 }
 
 /// What is signed: lengths make it impossible to move a byte from one part to the next.
-fn message(domain: &str, network: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn message(domain: &str, network: &str, payload: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(2 + domain.len() + network.len() + payload.len());
     for part in [domain, network] {
         message.push(

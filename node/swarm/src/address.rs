@@ -1,8 +1,9 @@
 //! Which addresses are kept, passed on and dialed.
 //!
 //! Peers say any address they like, so an address that this node did not learn first hand has to
-//! have one of the two forms that are dialed, and to be public unless the network is a private one.
+//! have one of the forms that are dialed, and to be public unless the network is a private one.
 
+use std::iter::Peekable;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libp2p::multiaddr::Protocol;
@@ -78,13 +79,22 @@ pub(crate) fn is_unspecified(address: &Multiaddr) -> bool {
     }
 }
 
-/// Whether it is a host and then TCP or QUIC, and nothing more but a peer. (A relay's address will
-/// be a third form.)
+/// Whether it is an address of this machine for itself.
+pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
+        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
+        _ => false,
+    }
+}
+
+/// Whether it is a host and then TCP, QUIC or WebSocket, and nothing more but a peer, or a relay and
+/// its circuit to the peer.
 fn is_dialable(address: &Multiaddr) -> bool {
     if address.len() > ADDRESS_LEN {
         return false;
     }
-    let mut parts = address.iter();
+    let mut parts = address.iter().peekable();
     let host = match parts.next() {
         Some(Protocol::Ip4(ip)) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
         Some(Protocol::Ip6(ip)) => !ip.is_unspecified() && !ip.is_multicast(),
@@ -92,16 +102,61 @@ fn is_dialable(address: &Multiaddr) -> bool {
         _ => false,
     };
     let carrier = match parts.next() {
-        Some(Protocol::Tcp(port)) => port != 0,
+        Some(Protocol::Tcp(port)) => port != 0 && skip_websocket(&mut parts),
         Some(Protocol::Udp(port)) => port != 0 && parts.next() == Some(Protocol::QuicV1),
         _ => false,
     };
-    let rest = match parts.next() {
-        None => true,
-        Some(Protocol::P2p(_)) => parts.next().is_none(),
-        Some(_) => false,
+    let rest = match (parts.next(), parts.next()) {
+        (None, _) | (Some(Protocol::P2p(_)), None) => true,
+        (Some(Protocol::P2p(_)), Some(Protocol::P2pCircuit)) => {
+            parts.next().is_none_or(|part| matches!(part, Protocol::P2p(_)))
+                && parts.next().is_none()
+        }
+        _ => false,
     };
     host && carrier && rest
+}
+
+/// Passes over what makes WebSocket over TLS of TCP, if anything does; says whether that is well
+/// formed.
+fn skip_websocket<'a>(parts: &mut Peekable<impl Iterator<Item = Protocol<'a>>>) -> bool {
+    let root = |path: &str| path.is_empty() || path == "/";
+    if parts.next_if_eq(&Protocol::Tls).is_some() {
+        // A server name may stand between the two.
+        parts.next_if(|part| matches!(part, Protocol::Sni(_)));
+        return matches!(parts.next(), Some(Protocol::Ws(path)) if root(&path));
+    }
+    match parts.next_if(|part| matches!(part, Protocol::Wss(_))) {
+        Some(Protocol::Wss(path)) => root(&path),
+        _ => true,
+    }
+}
+
+/// The relay that an address goes through.
+pub(crate) fn relay_of(address: &Multiaddr) -> Option<PeerId> {
+    let mut last = None;
+    for part in address {
+        match part {
+            Protocol::P2p(peer) => last = Some(peer),
+            Protocol::P2pCircuit => return last,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether it is an address of this machine or its LAN, by number: a name may lead anywhere. Less
+/// than "not global": some ranges that are no host's own are ways out (NAT64, 6to4, carriers').
+pub(crate) fn is_private_host(address: &Multiaddr) -> bool {
+    let lan = |ip: Ipv4Addr| ip.is_private() || ip.is_loopback() || ip.is_link_local();
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => lan(ip),
+        Some(Protocol::Ip6(ip)) => match ip.to_ipv4_mapped() {
+            Some(ip) => lan(ip),
+            None => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        },
+        _ => false,
+    }
 }
 
 /// Whether the whole internet means the same host by it.
@@ -180,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn only_two_forms_are_dialed() {
+    fn no_other_forms_are_dialed() {
         for other in [
             "/ip4/8.8.8.8",
             "/ip4/8.8.8.8/udp/1",
@@ -195,6 +250,44 @@ mod tests {
         }
         let long = format!("/dns4/{}.org/tcp/1", "a".repeat(ADDRESS_LEN));
         assert!(!Policy { allow_private: true }.allows(&parse(&long)));
+    }
+
+    #[test]
+    fn a_relay_and_a_websocket_are_dialed() {
+        let relay = PeerId::random();
+        for (end, fine) in [
+            (format!("/tcp/1/p2p/{relay}/p2p-circuit"), true),
+            (format!("/udp/1/quic-v1/p2p/{relay}/p2p-circuit/p2p/{relay}"), true),
+            (format!("/tcp/443/tls/ws/p2p/{relay}/p2p-circuit"), true),
+            ("/tcp/443/wss".to_owned(), true),
+            ("/tcp/443/tls/sni/example.org/ws".to_owned(), true),
+            ("/tcp/1/p2p-circuit".to_owned(), false),
+            (format!("/tcp/1/p2p/{relay}/p2p-circuit/tcp/1"), false),
+            (format!("/tcp/1/p2p/{relay}/p2p-circuit/p2p/{relay}/p2p-circuit"), false),
+            ("/tcp/443/tls".to_owned(), false),
+            ("/udp/443/quic-v1/wss".to_owned(), false),
+        ] {
+            let address = parse(&format!("/ip4/8.8.8.8{end}"));
+            assert_eq!(Policy { allow_private: false }.allows(&address), fine, "{end}");
+        }
+        let through = parse(&format!("/ip4/8.8.8.8/tcp/1/p2p/{relay}/p2p-circuit"));
+        assert_eq!(relay_of(&through), Some(relay));
+        assert_eq!(relay_of(&parse("/ip4/8.8.8.8/tcp/1").with(Protocol::P2p(relay))), None);
+    }
+
+    #[test]
+    fn a_name_is_no_private_host() {
+        assert!(is_private_host(&parse("/ip4/192.168.1.1/tcp/1")));
+        assert!(is_private_host(&parse("/ip6/fe80::1/tcp/1")));
+        assert!(!is_private_host(&parse("/dns/printer.local/tcp/1")));
+        for elsewhere in [
+            "/ip4/8.8.8.8/tcp/1",
+            "/ip4/100.64.0.1/tcp/1",
+            "/ip6/64:ff9b::808:808/tcp/1",
+            "/ip6/2002:808:808::1/tcp/1",
+        ] {
+            assert!(!is_private_host(&parse(elsewhere)), "{elsewhere}");
+        }
     }
 
     #[test]

@@ -13,15 +13,19 @@ use libp2p::kad::{BucketInserts, StoreInserts};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{NetworkBehaviour, StreamProtocol};
-use libp2p::{PeerId, allow_block_list, identify, kad, mdns, ping};
+use libp2p::{PeerId, allow_block_list, autonat, dcutr, identify, kad, mdns, ping, relay, upnp};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 
+use crate::candidates::{Unbelieved, Word};
 use crate::client::Topic;
 use crate::codec::Codec;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::records::{Quotas, Records};
-use crate::{exchange, ip_limits, limits};
+use crate::relaying::Relay;
+use crate::{candidates, exchange, hold, ip_limits, limits};
 
 /// All protocols. Those that refuse connections come first.
 #[derive(NetworkBehaviour)]
@@ -29,36 +33,61 @@ pub(crate) struct Behaviour {
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) hosts: ip_limits::Behaviour,
     pub(crate) bans: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
-    pub(crate) identify: identify::Behaviour,
+    pub(crate) identify: Unbelieved<identify::Behaviour>,
     pub(crate) ping: ping::Behaviour,
     pub(crate) kad: kad::Behaviour<Records>,
     pub(crate) model: request_response::Behaviour<Codec>,
     pub(crate) exchange: exchange::Behaviour,
     pub(crate) gossip: gossipsub::Behaviour,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    pub(crate) candidates: candidates::Behaviour,
+    pub(crate) hold: hold::Behaviour,
+    pub(crate) autonat: Toggle<autonat::v2::client::Behaviour>,
+    pub(crate) autonat_server: Toggle<autonat::v2::server::Behaviour>,
+    pub(crate) upnp: Toggle<Unbelieved<upnp::tokio::Behaviour>>,
+    pub(crate) relay_client: Toggle<relay::client::Behaviour>,
+    pub(crate) relay: Toggle<relay::Behaviour>,
+    pub(crate) dcutr: Toggle<dcutr::Behaviour>,
 }
 
 impl Behaviour {
-    /// Sets all up. The queue is that of `chunk/1`.
+    /// Sets all up. The queue is that of `chunk/1`; the relay's client is there if its transport is.
     pub(crate) fn new(
         keypair: &Keypair,
         config: &Config,
+        relay_client: Option<relay::client::Behaviour>,
+        relay: Option<&Relay>,
     ) -> Result<(Self, mpsc::Receiver<exchange::Inbound>), StartError> {
         let peer = keypair.public().to_peer_id();
         let names = Names::of(&config.network);
         let (exchange, chunks) = exchange::Behaviour::new(&config.network);
         let mdns = config.mdns.then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), peer));
+        // Who is reachable by configuration can say of others whether they are.
+        let is_public = config.relay_server.is_some() || !config.external.is_empty();
+        let dcutr = relay_client.is_some().then(|| dcutr::Behaviour::new(peer));
+        let relay = relay.map(|relay| relay.behaviour(peer));
         let behaviour = Self {
             limits: connection_limits::Behaviour::new(connection_limits(&config.limits)),
-            hosts: ip_limits::Behaviour::new(config.limits.per_ip),
+            hosts: ip_limits::Behaviour::new(config.limits.per_ip, config.lan_only),
             bans: allow_block_list::Behaviour::default(),
-            identify: identify::Behaviour::new(identify(keypair, config)),
-            ping: ping::Behaviour::default(),
+            identify: Unbelieved::new(
+                identify::Behaviour::new(identify(keypair, config)),
+                Word::Dropped,
+            ),
+            ping: ping::Behaviour::new(ping_config()),
             kad: kad(peer, names.kad),
             model: model(names.model),
             exchange,
             gossip: gossip(keypair, &config.network)?,
             mdns: mdns.transpose().map_err(StartError::Mdns)?.into(),
+            candidates: candidates::Behaviour::default(),
+            hold: hold::Behaviour::default(),
+            autonat: config.traverse.then(autonat_client).into(),
+            autonat_server: is_public.then(autonat::v2::server::Behaviour::default).into(),
+            upnp: config.upnp.then(unbelieved_upnp).into(),
+            relay_client: relay_client.into(),
+            relay: relay.into(),
+            dcutr: dcutr.into(),
         };
         Ok((behaviour, chunks))
     }
@@ -127,6 +156,23 @@ fn kad(peer: PeerId, protocol: StreamProtocol) -> kad::Behaviour<Records> {
     // Left to itself it would become a server on any confirmed address, a relay's included.
     kad.set_mode(Some(kad::Mode::Client));
     kad
+}
+
+fn autonat_client() -> autonat::v2::client::Behaviour {
+    let config = autonat::v2::client::Config::default()
+        .with_max_candidates(limits::CANDIDATES)
+        .with_probe_interval(limits::PROBE_INTERVAL);
+    autonat::v2::client::Behaviour::new(StdRng::from_rng(&mut rand::rng()), config)
+}
+
+/// A router's word is a candidate: there may be another router behind it.
+fn unbelieved_upnp() -> Unbelieved<upnp::tokio::Behaviour> {
+    Unbelieved::new(upnp::tokio::Behaviour::default(), Word::Candidate)
+}
+
+/// A peer that has gone to sleep closes nothing: only a ping that stays out tells.
+fn ping_config() -> ping::Config {
+    ping::Config::new().with_interval(limits::PING_INTERVAL).with_timeout(limits::PING_TIMEOUT)
 }
 
 fn model(protocol: StreamProtocol) -> request_response::Behaviour<Codec> {

@@ -14,6 +14,7 @@ use crate::exchange::ExchangeEvent;
 use crate::identity::Peer;
 use crate::inbound::{NetworkState, PeerState, SwarmEvent};
 use crate::limits::{GROUPS_WAITING, PROVIDERS_PER_SEARCH};
+use crate::relaying::RelayServing;
 
 /// Takes an answer.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
@@ -57,6 +58,7 @@ pub(crate) enum Command {
     Announce { topic: Topic, bytes: Vec<u8>, reply: Reply<()> },
     Bootstrap(Reply<Result<(), BootstrapError>>),
     NetworkState(Reply<NetworkState>),
+    RelayState(Reply<Option<RelayServing>>),
     AddressBook(Reply<Vec<KnownPeer>>),
 }
 
@@ -64,6 +66,8 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Fetch {
     pub(crate) request: ChunkRequest,
+    /// Whether it may go over a relay that allows it.
+    pub(crate) over_relay: bool,
     pub(crate) events: mpsc::Sender<ExchangeEvent>,
     pub(crate) reply: Reply<Result<(), FetchError>>,
 }
@@ -157,13 +161,19 @@ impl Client {
     /// Asks a peer for groups, connecting first if need be, over the connection that suits bulk
     /// best. Whoever does not take events slows the sender down; dropping the receiver resets the
     /// stream.
+    ///
+    /// Where there is nothing but a relay, it waits some seconds for a hole to be punched. Then it
+    /// goes over the relay if both its owner and `over_relay` allow that, and fails otherwise
+    /// ([`FetchError::OnlyRelayed`]).
     pub async fn fetch_groups(
         &self,
         peer: Peer,
         request: ChunkRequest,
+        over_relay: bool,
     ) -> Result<mpsc::Receiver<ExchangeEvent>, FetchError> {
         let (events, receiver) = mpsc::channel(GROUPS_WAITING);
-        let fetch = |reply| Command::Fetch { peer, fetch: Fetch { request, events, reply } };
+        let fetch =
+            |reply| Command::Fetch { peer, fetch: Fetch { request, over_relay, events, reply } };
         self.call(fetch).await??;
         Ok(receiver)
     }
@@ -207,6 +217,11 @@ impl Client {
     /// How this node stands in the network.
     pub async fn network_state(&self) -> NetworkState {
         self.call(Command::NetworkState).await.unwrap_or_default()
+    }
+
+    /// What this node relays for others; nothing if it is no relay.
+    pub async fn relay_state(&self) -> Option<RelayServing> {
+        self.call(Command::RelayState).await.unwrap_or_default()
     }
 
     /// The address book, to be kept for the next start ([`crate::Config::known_peers`]).

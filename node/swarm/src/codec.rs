@@ -1,4 +1,4 @@
-//! Gets `model/1` messages off streams and onto them.
+//! Gets `model/1` messages, and those of the membership handshake, off streams and onto them.
 //!
 //! A message is an unsigned varint with its length, in the fewest bytes, and then so many bytes;
 //! what they mean is [`hive_protocol::message`]'s. A length over the limit is refused unread, and
@@ -96,7 +96,7 @@ async fn read_len(io: &mut (impl AsyncRead + Unpin), max: usize) -> io::Result<u
     Err(invalid("a message over its limit"))
 }
 
-async fn read(io: &mut (impl AsyncRead + Unpin), max: usize) -> io::Result<Vec<u8>> {
+pub(crate) async fn read(io: &mut (impl AsyncRead + Unpin), max: usize) -> io::Result<Vec<u8>> {
     let len = read_len(io, max).await?;
     let mut body = Vec::new();
     while body.len() < len {
@@ -107,7 +107,11 @@ async fn read(io: &mut (impl AsyncRead + Unpin), max: usize) -> io::Result<Vec<u
     Ok(body)
 }
 
-async fn write(io: &mut (impl AsyncWrite + Unpin), body: &[u8], max: usize) -> io::Result<()> {
+pub(crate) async fn write(
+    io: &mut (impl AsyncWrite + Unpin),
+    body: &[u8],
+    max: usize,
+) -> io::Result<()> {
     if body.len() > max {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message over its limit"));
     }

@@ -5,7 +5,11 @@ use libp2p::multiaddr::Protocol;
 
 use crate::book::KnownPeer;
 use crate::error::StartError;
+use crate::identity::Peer;
 use crate::limits::TEXT_LEN;
+use crate::relaying::RelayServer;
+use crate::transport::faults::Faults;
+use crate::transport::membership::Membership;
 
 /// Whether this node answers questions of the DHT for others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,10 +68,24 @@ pub struct Config {
     /// Whether loopback and private addresses are shared and dialed, which a network of one machine
     /// or one LAN needs and a public one must not have.
     pub allow_private: bool,
+    /// Full multiaddrs of relays to be reached through, besides the bootstrap nodes that are relays.
+    pub relays: Vec<String>,
+    /// Whether to go through relays and to punch holes where nobody reaches this node directly.
+    pub traverse: bool,
+    /// Whether to ask the router to let others in (UPnP).
+    pub upnp: bool,
+    /// What this node relays for others, if it does.
+    pub relay_server: Option<RelayServer>,
+    /// Whether no packet may go to an address that is not private.
+    pub lan_only: bool,
     /// The address book of last time.
     pub known_peers: Vec<KnownPeer>,
     /// How many connections there may be.
     pub limits: Limits,
+    /// Faults of this node's links: for tests and testnets, `None` elsewhere.
+    pub faults: Option<Faults>,
+    /// This node's part in a private network, whose id is then `network`. Others find out nothing.
+    pub membership: Option<Membership>,
 }
 
 impl Default for Config {
@@ -82,8 +100,15 @@ impl Default for Config {
             agent: concat!("hive/", env!("CARGO_PKG_VERSION")).to_owned(),
             node_name: None,
             allow_private: false,
+            relays: Vec::new(),
+            traverse: true,
+            upnp: false,
+            relay_server: None,
+            lan_only: false,
             known_peers: Vec::new(),
             limits: Limits::default(),
+            faults: None,
+            membership: None,
         }
     }
 }
@@ -94,6 +119,7 @@ pub(crate) struct Addresses {
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) bootstrap: Vec<Multiaddr>,
     pub(crate) external: Vec<Multiaddr>,
+    pub(crate) relays: Vec<Multiaddr>,
 }
 
 impl Config {
@@ -109,13 +135,27 @@ impl Config {
                 return Err(StartError::NodeName { name: name.clone() });
             }
         }
-        let bootstrap = parse(&self.bootstrap)?;
+        let (bootstrap, relays) = (parse(&self.bootstrap)?, parse(&self.relays)?);
         let nameless =
             |address: &&Multiaddr| !matches!(address.iter().last(), Some(Protocol::P2p(_)));
-        if let Some(address) = bootstrap.iter().find(nameless) {
+        if let Some(address) = bootstrap.iter().chain(&relays).find(nameless) {
             return Err(StartError::BootstrapPeer { address: address.to_string() });
         }
-        Ok(Addresses { listen: parse(&self.listen)?, bootstrap, external: parse(&self.external)? })
+        let (listen, external) = (parse(&self.listen)?, parse(&self.external)?);
+        Ok(Addresses { listen, bootstrap, external, relays })
+    }
+
+    /// Checks that the membership, if there is one, is of this network and this node.
+    pub(crate) fn check_membership(&self, local: Peer) -> Result<(), StartError> {
+        let Some(membership) = &self.membership else { return Ok(()) };
+        let network = membership.network().to_string();
+        if network != self.network {
+            return Err(StartError::OtherNetwork { name: self.network.clone(), network });
+        }
+        if local.node_key() != Some(membership.node()) {
+            return Err(StartError::OtherNode { peer: local });
+        }
+        Ok(())
     }
 
     /// What peers are told of the software: `hive/0.1.0`, or `hive/0.1.0 (the node's name)`.

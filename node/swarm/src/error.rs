@@ -68,6 +68,20 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// A membership of another network than the configured one.
+    #[error("the membership is of network {network}, the configuration names `{name}`")]
+    OtherNetwork {
+        /// What the configuration names.
+        name: String,
+        /// The membership's network.
+        network: String,
+    },
+    /// A membership of another node.
+    #[error("the membership is of another node than {peer}, which this is")]
+    OtherNode {
+        /// This node.
+        peer: Peer,
+    },
     /// QUIC would write the keys of connections to a file.
     #[error("SSLKEYLOGFILE is set, and would give away every connection's keys")]
     KeyLog,
@@ -94,7 +108,9 @@ impl StartError {
             Self::Network { .. }
             | Self::NodeName { .. }
             | Self::Address { .. }
-            | Self::BootstrapPeer { .. } => Fault::Callers,
+            | Self::BootstrapPeer { .. }
+            | Self::OtherNetwork { .. }
+            | Self::OtherNode { .. } => Fault::Callers,
             _ => Fault::Ours,
         }
     }
@@ -210,8 +226,13 @@ pub enum FetchError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// The only connections go through a relay, which is not for bulk.
-    #[error("the peer is reached through a relay only")]
-    OnlyRelayed,
+    #[error("the peer is reached through a relay only, and no hole could be punched to it")]
+    OnlyRelayed {
+        /// Who.
+        peer: Peer,
+        /// Whether the relay's owner allows bulk, so that only the asker's leave is missing.
+        offered: bool,
+    },
     /// As many requests run with this peer as may.
     #[error("{OUTBOUND_PER_CONNECTION} requests run with this peer already")]
     TooMany,
@@ -225,7 +246,7 @@ impl FetchError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Dial(error) => error.fault(),
-            Self::OnlyRelayed => Fault::Nobodys,
+            Self::OnlyRelayed { .. } => Fault::Nobodys,
             Self::TooMany | Self::Stopped(_) => Fault::Ours,
         }
     }

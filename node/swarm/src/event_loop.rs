@@ -3,7 +3,8 @@
 //! Handlers are plain functions, so none can hold up the others. Work leaves through bounded queues
 //! and comes back as a [`Command`], or as a future that the loop itself waits for. What each
 //! handler owns stands in the module of its protocol: [`bulk`], [`connections`], [`dht`],
-//! [`gossip`], [`model`], [`peers`].
+//! [`gossip`], [`members`], [`model`], [`peers`], [`punching`], [`reachability`], [`relaying`],
+//! [`relays`].
 //!
 //! Invariant: every reply that is waited for is answered, or dropped with what it waited for.
 
@@ -11,14 +12,21 @@ mod bulk;
 mod connections;
 mod dht;
 mod gossip;
+mod members;
 mod model;
 mod peers;
+mod punching;
+mod reachability;
+mod rejoining;
+mod relaying;
+mod relays;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use futures::StreamExt;
-use libp2p::swarm::{SwarmEvent as Event, derive_prelude::ListenerId};
+use libp2p::swarm::derive_prelude::ListenerId;
+use libp2p::swarm::{ConnectionError, SwarmEvent as Event};
 use libp2p::{Multiaddr, PeerId, Swarm};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
@@ -29,15 +37,22 @@ use self::bulk::Bulk;
 use self::connections::Connections;
 use self::dht::Dht;
 use self::gossip::Gossiping;
+use self::members::Members;
 use self::model::Model;
 use self::peers::Peers;
-use crate::address::{Policy, full, is_unspecified};
+use self::punching::Punching;
+use self::reachability::Reach;
+use self::relaying::Relaying;
+use self::relays::Relays;
+use crate::address::{Policy, full, is_loopback, is_relayed, is_unspecified};
 use crate::behaviour::{Behaviour, BehaviourEvent, Names};
 use crate::client::{Command, Reply};
 use crate::config::Config;
+use crate::exchange::TransportKind;
 use crate::gate::Gate;
 use crate::inbound::{Gossip, InboundRequest, SwarmEvent};
 use crate::limits::{COMMANDS, SHUTDOWN_TIMEOUT, TICK};
+use crate::relaying::Relay;
 
 /// What the loop is made from.
 pub(crate) struct Parts {
@@ -48,6 +63,8 @@ pub(crate) struct Parts {
     pub(crate) events: broadcast::Sender<SwarmEvent>,
     pub(crate) gate: Gate,
     pub(crate) bootstrap: Vec<Multiaddr>,
+    pub(crate) relays: Vec<Multiaddr>,
+    pub(crate) relay: Option<Relay>,
     pub(crate) listeners: Vec<ListenerId>,
     pub(crate) tasks: TaskTracker,
 }
@@ -68,6 +85,13 @@ pub(crate) struct EventLoop {
     dht: Dht,
     model: Model,
     gossip: Gossiping,
+    punching: Punching,
+    reach: Reach,
+    relays: Relays,
+    relaying: Relaying,
+    /// Addresses of this node that its owner vouches for.
+    configured: Vec<Multiaddr>,
+    members: Members,
     tasks: TaskTracker,
 }
 
@@ -82,8 +106,19 @@ struct Listening {
 
 impl EventLoop {
     pub(crate) fn new(parts: Parts, config: &Config, external: Vec<Multiaddr>) -> Self {
-        let Parts { swarm, commands, requests, gossip, events, gate, bootstrap, listeners, tasks } =
-            parts;
+        let Parts {
+            swarm,
+            commands,
+            requests,
+            gossip,
+            events,
+            gate,
+            bootstrap,
+            relays,
+            relay,
+            listeners,
+            tasks,
+        } = parts;
         let (local, now) = (*swarm.local_peer_id(), Instant::now());
         let mut this = Self {
             local,
@@ -100,9 +135,19 @@ impl EventLoop {
             connections: Connections::new(bootstrap, local, now),
             bulk: Bulk::default(),
             peers: Peers::new(&config.known_peers, local),
-            dht: Dht::new(config.dht_server, now),
+            dht: Dht::new(config.dht_server, local, now),
             model: Model::new(requests),
             gossip: Gossiping::new(gossip, &config.network),
+            punching: Punching::default(),
+            reach: Reach::new(config.upnp),
+            relays: Relays::new(
+                relays,
+                config.traverse && !config.lan_only && relay.is_none(),
+                now,
+            ),
+            relaying: Relaying::new(relay, now),
+            configured: external.clone(),
+            members: Members::new(config.membership.clone()),
             tasks,
             swarm,
         };
@@ -128,6 +173,7 @@ impl EventLoop {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 Some(answered) = self.model.serving.next() => self.on_answered(answered),
                 Some(judged) = self.gossip.judging.next() => self.on_judged(judged),
+                Some(forward) = self.members.forwards.recv() => self.on_forward(forward),
                 _ = timer.tick() => self.on_tick(Instant::now()),
             }
         }
@@ -161,6 +207,7 @@ impl EventLoop {
                 let state = self.network_state();
                 answer(reply, state);
             }
+            Command::RelayState(reply) => self.on_relay_state(reply),
             Command::AddressBook(reply) => answer(reply, self.peers.book.snapshot()),
         }
     }
@@ -180,6 +227,9 @@ impl EventLoop {
             Event::ConnectionClosed { peer_id, num_established, cause, .. } => {
                 tracing::trace!(peer = %peer_id, ?cause, "connection closed");
                 self.on_closed(peer_id, num_established);
+                if matches!(cause, Some(ConnectionError::IO(_))) {
+                    self.on_relay_broken(peer_id);
+                }
             }
             Event::OutgoingConnectionError { connection_id, peer_id, error } => {
                 self.on_dial_failed(connection_id, peer_id, &error);
@@ -189,6 +239,13 @@ impl EventLoop {
             }
             Event::ExpiredListenAddr { address, .. } => self.on_expired_listen_addr(&address),
             Event::ListenerClosed { listener_id, addresses, reason } => {
+                let why = match &reason {
+                    Ok(()) => "the connection to it has closed".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                if self.on_relay_closed(listener_id, &why) {
+                    return;
+                }
                 tracing::warn!(?addresses, ?reason, "no longer listening");
                 self.on_listening(listener_id);
             }
@@ -207,16 +264,20 @@ impl EventLoop {
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Identify(event) => self.on_identify(event),
             BehaviourEvent::Mdns(event) => self.on_mdns(event),
-            BehaviourEvent::Ping(event) => {
-                if let Ok(rtt) = event.result {
-                    self.peers.pinged(event.peer, rtt);
-                }
-            }
+            BehaviourEvent::Ping(event) => self.on_ping(event),
+            BehaviourEvent::Autonat(event) => reachability::on_autonat(event),
+            BehaviourEvent::AutonatServer(event) => tracing::trace!(?event, "checked for a peer"),
+            BehaviourEvent::Upnp(event) => self.on_upnp(event),
+            BehaviourEvent::RelayClient(event) => self.on_relay_client(event),
+            BehaviourEvent::Relay(event) => self.on_relay_server(event),
+            BehaviourEvent::Dcutr(event) => self.on_dcutr(event),
             // These never say anything.
             BehaviourEvent::Limits(never)
             | BehaviourEvent::Hosts(never)
             | BehaviourEvent::Bans(never)
-            | BehaviourEvent::Exchange(never) => match never {},
+            | BehaviourEvent::Exchange(never)
+            | BehaviourEvent::Candidates(never)
+            | BehaviourEvent::Hold(never) => match never {},
         }
     }
 
@@ -224,8 +285,13 @@ impl EventLoop {
         self.tick_connections(now);
         self.tick_dht(now);
         self.tick_gossip();
+        self.tick_punching(now);
+        self.tick_reachability(now);
+        self.tick_relays(now);
+        self.tick_members();
+        self.tick_relaying(now);
         self.lift_bans(SystemTime::now());
-        if now >= self.listening.until && !self.listening.starting.is_empty() {
+        if now >= self.listening.until && !self.is_listening() {
             self.listening.starting.clear();
             self.answer_listen_addrs();
         }
@@ -240,9 +306,15 @@ impl EventLoop {
 
     fn on_listen_addrs(&mut self, reply: Reply<Vec<String>>) {
         self.listening.waiters.push(reply);
-        if self.listening.starting.is_empty() || self.listening.waiters.len() > COMMANDS {
+        if self.is_listening() || self.listening.waiters.len() > COMMANDS {
             self.answer_listen_addrs();
         }
+    }
+
+    /// Whether it listens wherever it shall. What is dialed before leaves from another port, which
+    /// others then see.
+    fn is_listening(&self) -> bool {
+        self.listening.starting.is_empty()
     }
 
     fn answer_listen_addrs(&mut self) {
@@ -258,7 +330,7 @@ impl EventLoop {
 
     fn on_listening(&mut self, listener: ListenerId) {
         self.listening.starting.retain(|other| *other != listener);
-        if self.listening.starting.is_empty() {
+        if self.is_listening() {
             self.answer_listen_addrs();
         }
     }
@@ -267,18 +339,37 @@ impl EventLoop {
         tracing::info!(%address, "listening");
         self.tell(SwarmEvent::NewListenAddr { address: full(address, self.local) });
         // In a network of private addresses, being there is being reachable. Elsewhere somebody has
-        // to confirm it (later: autonat; now: the configuration).
-        if self.policy.allow_private && !is_unspecified(address) {
+        // to confirm it: the configuration, or another node.
+        if self.policy.allow_private && !is_unspecified(address) && !is_relayed(address) {
             self.add_external(address.clone());
         }
         self.on_listening(listener);
     }
 
     fn on_expired_listen_addr(&mut self, address: &Multiaddr) {
-        if self.policy.allow_private {
-            self.swarm.remove_external_address(address);
-            self.on_external_expired(address);
+        if is_relayed(address) {
+            return;
         }
+        tracing::info!(%address, "no longer listening there");
+        // AutoNAT checks an address once, so one is given up only when there is nothing left that it
+        // could lead to: interfaces come and go.
+        let kind = TransportKind::of(address);
+        let replaced = self.swarm.listeners().any(|other| {
+            !is_relayed(other) && !is_loopback(other) && TransportKind::of(other) == kind
+        });
+        let kept =
+            |other: &Multiaddr| is_relayed(other) || self.configured.contains(other) || replaced;
+        let gone: Vec<_> = if self.policy.allow_private {
+            vec![address.clone()]
+        } else {
+            // Whatever others have checked was behind it.
+            self.swarm.external_addresses().filter(|other| !kept(other)).cloned().collect()
+        };
+        for address in gone {
+            self.swarm.remove_external_address(&address);
+            self.on_external_expired(&address);
+        }
+        self.on_network_changed(address);
     }
 
     fn add_external(&mut self, address: Multiaddr) {

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use libp2p::Multiaddr;
 use libp2p::core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 
-use crate::address::{is_global, without_peer};
+use crate::address::{is_global, is_private_host, without_peer};
 use crate::limits::EXCEPTIONS;
 use crate::transport::Connections;
 
@@ -21,6 +21,8 @@ use crate::transport::Connections;
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
     open: bool,
+    /// Whether nothing but private addresses may be dialed, whoever asks.
+    lan_only: bool,
     exceptions: Arc<Mutex<Exceptions>>,
 }
 
@@ -31,9 +33,9 @@ struct Exceptions {
 }
 
 impl Gate {
-    /// A gate that is `open` lets everything through.
-    pub(crate) fn new(open: bool) -> Self {
-        Self { open, exceptions: Arc::default() }
+    /// A gate that is `open` lets private addresses through, one of a LAN lets no others through.
+    pub(crate) fn new(open: bool, lan_only: bool) -> Self {
+        Self { open, lan_only, exceptions: Arc::default() }
     }
 
     /// Lets this address through from now on, until many more have been let through.
@@ -91,8 +93,14 @@ impl Transport for Gated {
         address: Multiaddr,
         opts: DialOpts,
     ) -> Result<Self::Dial, TransportError<Self::Error>> {
-        if !self.gate.lets(&address) {
-            let refusal = "a private address that a peer gave; private addresses are not allowed";
+        let refusal = if self.gate.lan_only && !is_private_host(&address) {
+            Some("an address outside of the LAN; this node keeps to it (--lan-only)")
+        } else if !self.gate.lets(&address) {
+            Some("a private address that a peer gave; private addresses are not allowed")
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
             let error = io::Error::new(io::ErrorKind::PermissionDenied, refusal);
             return Err(TransportError::Other(error));
         }
@@ -113,11 +121,11 @@ mod tests {
 
     #[test]
     fn a_private_address_needs_somebody_here_who_asks() {
-        let gate = Gate::new(false);
+        let gate = Gate::new(false, false);
         let address: Multiaddr = "/ip4/192.168.0.7/tcp/1".parse().expect("an address");
         let public: Multiaddr = "/ip4/8.8.8.8/tcp/1".parse().expect("an address");
         assert!(!gate.lets(&address) && gate.lets(&public));
-        assert!(Gate::new(true).lets(&address));
+        assert!(Gate::new(true, false).lets(&address));
 
         gate.clone().except(&address);
         assert!(gate.lets(&address));
@@ -125,7 +133,7 @@ mod tests {
 
     #[test]
     fn exceptions_do_not_grow_without_end() {
-        let gate = Gate::new(false);
+        let gate = Gate::new(false, false);
         let address = |n: usize| -> Multiaddr {
             format!("/ip4/10.0.{}.{}/tcp/1", n / 256, n % 256).parse().expect("an address")
         };

@@ -166,6 +166,35 @@ pub enum SwarmEvent {
         /// The address, with this node at its end.
         address: String,
     },
+    /// A hole was punched: there is a direct connection where there was a relayed one.
+    Punched {
+        /// Who is on the other side.
+        peer: Peer,
+    },
+    /// No hole could be punched: what there is with the peer goes through a relay.
+    PunchFailed {
+        /// Who is on the other side.
+        peer: Peer,
+        /// Why.
+        reason: String,
+    },
+    /// What is known of this node's own reachability has changed.
+    ReachabilityChanged {
+        /// What it is now.
+        reachability: Reachability,
+    },
+    /// A relay lets others reach this node.
+    RelayReserved {
+        /// The relay.
+        relay: Peer,
+    },
+    /// A relay does so no longer.
+    RelayLost {
+        /// The relay.
+        relay: Peer,
+        /// Why.
+        reason: String,
+    },
     /// A peer was banned.
     Banned {
         /// Who.
@@ -186,6 +215,10 @@ pub struct PeerState {
     pub addresses: Vec<String>,
     /// What the connections run over.
     pub transports: Vec<TransportKind>,
+    /// The connections.
+    pub links: Vec<Link>,
+    /// What became of the attempt to punch a hole to it, if there was one.
+    pub punch: Option<Punch>,
     /// How long the last ping took.
     pub rtt: Option<Duration>,
     /// Its software and version, as it says.
@@ -194,6 +227,97 @@ pub struct PeerState {
     pub name: Option<String>,
     /// Until when it is banned, if it is.
     pub banned_until: Option<SystemTime>,
+}
+
+/// One connection with a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// What it runs over; `Relay` whatever is below.
+    pub transport: TransportKind,
+    /// Where the other side is.
+    pub address: String,
+    /// The relay that it goes through, if it does.
+    pub relay: Option<Peer>,
+    /// Whether the relay lets so much through that bulk may go over it.
+    pub allows_bulk: bool,
+    /// How long it has been there.
+    pub age: Duration,
+    /// Whether this node began it.
+    pub outbound: bool,
+}
+
+/// What became of an attempt to punch a hole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Punch {
+    /// It goes on.
+    Running,
+    /// There is a direct connection.
+    Succeeded,
+    /// There is none.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How a router between this node and the others maps its ports (RFC 4787 §4.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum NatMapping {
+    /// Too few have said where they see this node.
+    #[default]
+    Unknown,
+    /// Others see this node where it is.
+    None,
+    /// One port for all: holes can be punched.
+    EndpointIndependent,
+    /// Another port for each (symmetric): nobody can know where to knock.
+    AddressDependent,
+}
+
+/// Whether others reach this node, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Reachability {
+    /// Nobody has said yet.
+    #[default]
+    Unknown,
+    /// At an address of its own that was checked.
+    Direct,
+    /// Through relays only; holes may be punched.
+    Relayed,
+    /// Not at all; it reaches others.
+    Unreachable,
+}
+
+/// A relay that this node uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayState {
+    /// Which.
+    pub relay: Peer,
+    /// Whether it has accepted.
+    pub reserved: bool,
+    /// Whether it lets bulk through.
+    pub allows_bulk: bool,
+    /// Why there is no reservation, if there was one or an attempt.
+    pub trouble: Option<String>,
+}
+
+/// What became of asking the router for a mapping.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Upnp {
+    /// It was not asked.
+    #[default]
+    Off,
+    /// It has not answered yet.
+    Asking,
+    /// There is none that speaks UPnP.
+    NoGateway,
+    /// Its own address is private: there is another router behind it.
+    NotRoutable,
+    /// It says that others reach this node there; whether they do is checked like any address.
+    Mapped {
+        /// Where.
+        addresses: Vec<String>,
+    },
 }
 
 /// How this node stands in the network.
@@ -209,6 +333,18 @@ pub struct NetworkState {
     pub listening: Vec<String>,
     /// Where others reach it, with its id at the end.
     pub external: Vec<String>,
+    /// Whether others reach this node.
+    pub reachability: Reachability,
+    /// How the router maps TCP ports.
+    pub tcp_mapping: NatMapping,
+    /// How the router maps UDP ports.
+    pub udp_mapping: NatMapping,
+    /// Where others see this node; whether anybody can dial it there is another question.
+    pub observed: Vec<String>,
+    /// The relays that it uses.
+    pub relays: Vec<RelayState>,
+    /// What the router says.
+    pub upnp: Upnp,
     /// Ids that it provides.
     pub provided: usize,
     /// Of these, those that another node was told of.

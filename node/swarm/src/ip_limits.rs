@@ -15,6 +15,8 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
+use crate::address::is_private_host;
+
 /// What counts as one host: an IPv4 address, or what one customer gets of IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Host {
@@ -46,17 +48,24 @@ impl Host {
 #[error("{0} connections from this host already")]
 struct TooMany(u32);
 
+/// A connection from outside of the LAN.
+#[derive(Debug, thiserror::Error)]
+#[error("a host outside of the LAN; this node keeps to it (--lan-only)")]
+struct Elsewhere;
+
 /// Refuses inbound connections of a host that has `max` already; of IPv6 it may have twice that.
 #[derive(Debug)]
 pub(crate) struct Behaviour {
     max: u32,
+    /// Whether only hosts of the LAN are let in.
+    lan_only: bool,
     connections: HashMap<ConnectionId, Host>,
     hosts: HashMap<Host, u32>,
 }
 
 impl Behaviour {
-    pub(crate) fn new(max: u32) -> Self {
-        Self { max, connections: HashMap::new(), hosts: HashMap::new() }
+    pub(crate) fn new(max: u32, lan_only: bool) -> Self {
+        Self { max, lan_only, connections: HashMap::new(), hosts: HashMap::new() }
     }
 
     fn admit(&mut self, id: ConnectionId, remote: &Multiaddr) -> Result<(), TooMany> {
@@ -95,6 +104,9 @@ impl NetworkBehaviour for Behaviour {
         _local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
+        if self.lan_only && !is_private_host(remote) {
+            return Err(ConnectionDenied::new(Elsewhere));
+        }
         self.admit(id, remote).map_err(ConnectionDenied::new)
     }
 
@@ -154,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_host_gets_no_more_until_it_gives_one_back() {
-        let mut behaviour = Behaviour::new(2);
+        let mut behaviour = Behaviour::new(2, false);
         assert!(admit(&mut behaviour, 1, "/ip4/8.8.8.8/tcp/1"));
         assert!(admit(&mut behaviour, 2, "/ip4/8.8.8.8/udp/2/quic-v1"));
         assert!(!admit(&mut behaviour, 3, "/ip4/8.8.8.8/tcp/3"));
@@ -166,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_customer_of_ipv6_is_one_host() {
-        let mut behaviour = Behaviour::new(1);
+        let mut behaviour = Behaviour::new(1, false);
         assert!(admit(&mut behaviour, 1, "/ip6/2606:4700:0:1200::1/tcp/1"));
         assert!(admit(&mut behaviour, 2, "/ip6/2606:4700:0:12ff::1/tcp/1"));
         assert!(!admit(&mut behaviour, 3, "/ip6/2606:4700:0:1234::2/tcp/1"));
@@ -175,7 +187,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_hosts_that_have_left() {
-        let mut behaviour = Behaviour::new(2);
+        let mut behaviour = Behaviour::new(2, false);
         for id in 0..1_000 {
             assert!(admit(
                 &mut behaviour,

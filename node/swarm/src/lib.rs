@@ -7,6 +7,7 @@
 //! | protocol | where |
 //! |---|---|
 //! | `/tls/1.0.0`, `/noise`, `/yamux/1.0.0`, QUIC | [`transport`] |
+//! | membership of a private network | [`transport::membership`] |
 //! | `/hive/<net>/kad/1` | `event_loop::dht`; what is kept in `records`, when to announce in `provided` |
 //! | `/hive/<net>/model/1` | `codec`, `event_loop::model` |
 //! | `/hive/<net>/chunk/1` | [`exchange`] |
@@ -22,14 +23,17 @@
 mod address;
 mod behaviour;
 mod book;
+mod candidates;
 mod client;
 mod codec;
 mod config;
+pub mod dnssd;
 mod error;
 mod event_loop;
 #[doc(hidden)]
 pub mod exchange;
 mod gate;
+mod hold;
 mod identity;
 mod inbound;
 mod ip_limits;
@@ -37,12 +41,15 @@ pub mod limits;
 mod meter;
 mod provided;
 mod records;
+mod relaying;
 #[doc(hidden)]
 pub mod transport;
 
+use std::time::Instant;
+
 use libp2p::core::transport::{Transport, TransportError};
 use libp2p::multiaddr::Protocol;
-use libp2p::{Multiaddr, Swarm, dns, swarm};
+use libp2p::{Multiaddr, Swarm, dns, relay, swarm};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -59,15 +66,22 @@ pub use self::exchange::{
 };
 pub use self::identity::{NodeIdentity, Peer, PeerParseError};
 pub use self::inbound::{
-    ChunkRequests, Gossip, InboundChunks, InboundRequest, NetworkState, PeerState, Responder,
-    SwarmEvent, Verdict,
+    ChunkRequests, Gossip, InboundChunks, InboundRequest, Link, NatMapping, NetworkState,
+    PeerState, Punch, Reachability, RelayState, Responder, SwarmEvent, Upnp, Verdict,
 };
+pub use self::relaying::{Budget, CertificateFiles, Refusal, RelayServer, RelayServing};
+pub use self::transport::faults::{FaultCounts, Faults};
 pub use self::transport::key_log_requested;
+pub use self::transport::membership::{
+    Credential, HandshakeError, Kept, Membership, MembershipEvent, RedeemRequest,
+};
 
 use self::behaviour::Behaviour;
 use self::client::EventSource;
 use self::event_loop::{EventLoop, Parts};
 use self::gate::{Gate, Gated};
+use self::relaying::Relay;
+use self::transport::membership;
 
 /// A swarm that runs: how to ask it, and what comes out of it.
 #[derive(Debug)]
@@ -95,15 +109,28 @@ pub fn start(
     stop: CancellationToken,
 ) -> Result<Started, StartError> {
     let addresses = config.check()?;
+    config.check_membership(identity.peer())?;
     // libp2p's QUIC would obey it (see `transport::build`).
     if key_log_requested() {
         return Err(StartError::KeyLog);
     }
-    let gate = Gate::new(config.allow_private);
-    let (behaviour, chunks) = Behaviour::new(identity.keypair(), &config)?;
+    let gate = Gate::new(config.allow_private, config.lan_only);
+    let relay = config.relay_server.as_ref().map(|server| Relay::new(server, Instant::now()));
+    // A relay that went through other relays would offer what it has of them.
+    let traverse = config.traverse && !config.lan_only && relay.is_none();
+    let (circuits, relay_client) = traverse.then(|| relay::client::new(identity.peer().0)).unzip();
+    let (behaviour, chunks) =
+        Behaviour::new(identity.keypair(), &config, relay_client, relay.as_ref())?;
     let tasks = TaskTracker::new();
     let mut swarm = Swarm::new(
-        connections(identity, gate.clone())?,
+        // Membership outermost, so that there is no other way in.
+        membership::gate(
+            transport::faults::on(
+                connections(identity, &config, gate.clone(), circuits, relay.as_ref())?,
+                config.faults.clone(),
+            ),
+            config.membership.clone(),
+        ),
         behaviour,
         identity.peer().0,
         swarm::Config::with_executor(event_loop::executor(&tasks))
@@ -132,6 +159,8 @@ pub fn start(
         events: events_in,
         gate,
         bootstrap: addresses.bootstrap,
+        relays: addresses.relays,
+        relay,
         listeners,
         tasks,
     };
@@ -143,20 +172,41 @@ pub fn start(
 }
 
 /// The transports, with the gate below the resolver: a name is as private as what it resolves to.
-fn connections(identity: &NodeIdentity, gate: Gate) -> Result<transport::Connections, StartError> {
-    let options = transport::Options { dns: false, ..transport::Options::default() };
+/// The relays' circuits come first, since TCP would take their addresses for a relay's own.
+fn connections(
+    identity: &NodeIdentity,
+    config: &Config,
+    gate: Gate,
+    circuits: Option<relay::client::Transport>,
+    relay: Option<&Relay>,
+) -> Result<transport::Connections, StartError> {
+    let options = transport::Options {
+        dns: false,
+        certificate: config.relay_server.as_ref().and_then(|server| server.certificate.clone()),
+        meters: relay.map(|relay| relay.meters.clone()),
+        ..transport::Options::default()
+    };
     let gated = || -> Result<Gated, StartError> {
         let transport = transport::build(identity.keypair(), &options);
         let transport = transport.map_err(StartError::Transport)?;
         Ok(Gated { transport, gate: gate.clone() })
     };
-    match dns::tokio::Transport::system(gated()?) {
-        Ok(transport) => Ok(transport.boxed()),
-        Err(error) => {
-            tracing::warn!(%error, "names in addresses are not resolved");
-            Ok(gated()?.boxed())
+    let direct = if config.lan_only {
+        // Whoever is asked for a name may be anywhere.
+        gated()?.boxed()
+    } else {
+        match dns::tokio::Transport::system(gated()?) {
+            Ok(transport) => transport.boxed(),
+            Err(error) => {
+                tracing::warn!(%error, "names in addresses are not resolved");
+                gated()?.boxed()
+            }
         }
-    }
+    };
+    let Some(circuits) = circuits else { return Ok(direct) };
+    let security = transport::security::Security::new(identity.keypair());
+    let security = security.map_err(|error| StartError::Transport(error.into()))?;
+    Ok(transport::either(transport::secure(circuits, security), direct))
 }
 
 /// Whether a TCP port is free. libp2p lets two processes listen on one port, each of which would get
@@ -179,7 +229,7 @@ fn listen_error(address: String, error: TransportError<std::io::Error>) -> Start
         TransportError::Other(error) => error,
         TransportError::MultiaddrNotSupported(_) => std::io::Error::new(
             std::io::ErrorKind::Unsupported,
-            "neither TCP nor QUIC on an IP address",
+            "neither TCP, QUIC nor WebSocket over TLS on an IP address",
         ),
     };
     StartError::Listen { address, source }

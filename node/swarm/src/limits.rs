@@ -146,8 +146,84 @@ pub const REJOIN_LAST: Duration = Duration::from_mins(1);
 /// Known peers that are dialed to join, besides the bootstrap nodes.
 pub const REJOIN_PEERS: usize = 8;
 
+/// Peers that vanished without a word and are looked for.
+pub const VANISHED: usize = 256;
+
+/// How long they are looked for: a laptop that sleeps for longer comes back by itself.
+pub const VANISHED_TIME: Duration = Duration::from_hours(1);
+
+/// How often they are looked for at last. At first it is as for a node without connections.
+pub const SEEK_LAST: Duration = Duration::from_mins(10);
+
 /// How often the loop looks at its timers.
 pub const TICK: Duration = Duration::from_millis(250);
+
+/// Addresses that are proposed as this node's own, until the network changes.
+pub const CANDIDATES: usize = 16;
+
+/// Of these, addresses that one host has seen: TCP's and QUIC's.
+pub const CANDIDATES_PER_OBSERVER: usize = 2;
+
+/// How often addresses that nobody has checked yet are given to somebody to dial.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often a quiet connection is tried, and how long an answer may take.
+pub const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// See [`PING_INTERVAL`].
+pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Relays that a node is reached through at once.
+pub const RELAYS: usize = 2;
+
+/// Relays that are remembered.
+pub const RELAYS_KNOWN: usize = 64;
+
+/// How long a node without a checked address of its own waits before it asks a relay.
+pub const RELAY_AFTER: Duration = Duration::from_secs(2);
+
+/// Relays whose connections are kept for what they see of this node.
+pub const RELAYS_HELD: usize = 4;
+
+/// How long a relay may take to accept.
+pub const RESERVATION_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// When a relay that failed is asked again, at first and at last.
+pub const RELAY_RETRY_FIRST: Duration = Duration::from_secs(2);
+/// See [`RELAY_RETRY_FIRST`].
+pub const RELAY_RETRY_LAST: Duration = Duration::from_mins(1);
+
+/// A circuit that may carry more than this is for bulk, one that may not is for finding each other.
+pub const SIGNALLING_BYTES: u64 = 8 << 20;
+
+/// How long those who want bulk wait for a hole to be punched.
+pub const PUNCH_WAIT: Duration = Duration::from_secs(15);
+
+/// Two connections that two peers begin within this may have crossed each other.
+pub const CROSSING: Duration = Duration::from_secs(2);
+
+/// How long a hole punch may take: three attempts of 15 s at most.
+pub const PUNCH_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// How long a hole punch that failed keeps others from waiting for one to the same peer.
+pub const PUNCH_MEMORY: Duration = Duration::from_mins(5);
+
+/// Refusals of a kind that a private network's node logs, before it logs ever fewer.
+pub const REFUSALS_TOLD: u64 = 64;
+
+/// Holes that are kept open while nothing goes through them.
+pub const HOLES_HELD: usize = 32;
+
+/// Requests for bulk that wait for holes to be punched, over all peers.
+pub const PUNCH_WAITERS: usize = 256;
+
+/// Peers whose hole punches are remembered.
+pub const PUNCHES: usize = 1_024;
+
+/// Hosts whose word about where they see this node is kept.
+pub const OBSERVERS: usize = 32;
+
+/// How long a node that is connected and that nobody reaches waits before it says so.
+pub const UNREACHABLE_AFTER: Duration = Duration::from_secs(30);
 
 /// Gossip messages that wait for the node, and as many that it has taken and not judged. When full,
 /// a message is ignored: its author will announce again.
@@ -172,5 +248,67 @@ pub const FORWARDS_PER_SECOND: f64 = 20.0;
 /// Bytes in one gossip frame: a message has at most 2 KiB, control messages may be longer.
 pub const GOSSIP_FRAME: usize = 32 << 10;
 
+/// How long proving membership of a private network may take, an invite's way to an admin included.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a peer that is refused may take to read why.
+pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Peers each way that may show certificates and revocation lists at once. The others wait in line,
+/// of whom libp2p lets in no more than `Limits::pending`. It costs 128 KiB each.
+pub const HANDSHAKES: usize = 32;
+
+/// Invites that are being redeemed through this node at once.
+pub const REDEEMING: usize = 16;
+
+/// How long an admin may take to answer: it has to write to its disk.
+pub const REDEEM_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Redemptions that wait for the loop to send them to an admin.
+pub const FORWARDS: usize = 16;
+
+/// Admins that are asked about one invite, one after another.
+pub const ADMINS_ASKED: usize = 3;
+
+/// Members of a private network whose certificates are remembered; more than there can be
+/// connections.
+pub const MEMBERS: usize = 4_096;
+
+/// Events of membership that a slow listener may lag behind before it loses the oldest.
+pub const MEMBERSHIP_EVENTS: usize = 256;
+
 /// How long the loop's own tasks may take to end.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of a circuit where bulk is allowed, unless the operator says otherwise.
+pub const BULK_BYTES: u64 = 1 << 30;
+
+/// How long a reservation at this relay lasts. It is renewed at three quarters of that.
+pub const RESERVATION_TIME: Duration = Duration::from_hours(1);
+
+/// What a budget of a relay is for.
+pub const BUDGET_WINDOW: Duration = Duration::from_hours(1);
+
+/// Peers whose use of this relay is remembered. When all are within their window, whoever used
+/// least makes room.
+pub const BUDGETED_PEERS: usize = 16_384;
+
+/// Networks of addresses, likewise.
+pub const BUDGETED_NETWORKS: usize = 4_096;
+
+/// Reservations and circuits that a peer may ask for at once, and how many more a second.
+pub const PEER_ASK_BURST: f64 = 64.0;
+/// See [`PEER_ASK_BURST`].
+pub const PEER_ASKS_PER_SECOND: f64 = 1.0;
+
+/// Reservations and circuits that a network of addresses may ask for at once, and how many more a
+/// second: an office of 250 starts in the morning, with two relays and four friends each.
+pub const NETWORK_ASK_BURST: f64 = 1_500.0;
+/// See [`NETWORK_ASK_BURST`].
+pub const NETWORK_ASKS_PER_SECOND: f64 = 16.0;
+
+/// Refusals of one peer that are logged for the operator at once, and how many more a second. The
+/// rest is counted.
+pub const REFUSALS_LOGGED: f64 = 4.0;
+/// See [`REFUSALS_LOGGED`].
+pub const REFUSALS_LOGGED_PER_SECOND: f64 = 1.0 / 60.0;

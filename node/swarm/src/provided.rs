@@ -113,6 +113,11 @@ impl Provided {
         self.queue.insert((due, *id));
     }
 
+    /// Whether somebody was told of an id, if it is provided.
+    pub(crate) fn is_told(&self, id: &BlockId) -> Option<bool> {
+        self.ids.get(id).map(|state| state.told)
+    }
+
     /// How many ids are provided.
     pub(crate) fn len(&self) -> usize {
         self.ids.len()

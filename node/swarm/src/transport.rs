@@ -1,12 +1,18 @@
 //! The connections under everything else: who they are with and how they carry streams.
 //!
-//! TCP is secured by [`security`] and carries streams with hive's own [`yamux`]; QUIC brings its own of both. Names are resolved where the
-//! system says how. Only this module knows that several transports exist.
+//! TCP is secured by [`security`] and carries streams with hive's own [`yamux`], and so is
+//! [`websocket`], for networks where nothing else gets out; QUIC brings its own of both. Names are
+//! resolved where the system says how. A relay counts what goes through ([`metered`]). Only this
+//! module knows that several transports exist.
 //!
 //! Invariant: what [`build`] yields has proven the peer's id and keeps every bound of [`yamux`].
 
+pub mod faults;
+pub mod membership;
+pub mod metered;
 pub mod security;
 pub mod tls;
+pub mod websocket;
 pub mod yamux;
 
 use std::sync::Once;
@@ -14,16 +20,23 @@ use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::transport::{Boxed, Transport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, dns, quic, tcp};
 
+use self::metered::Meters;
 use self::security::Security;
+use self::websocket::{CertificateFiles, WebSocket};
 use self::yamux::Yamux;
 
 /// How long securing a connection and agreeing on its streams may take.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long TCP may take to connect. A router that drops what comes in says nothing, and whoever
+/// checks an address for somebody (AutoNAT) has to answer before he gives up after 10 s.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a QUIC connection may be silent. Wi-Fi that roams is silent for longer than libp2p's
 /// default of ten seconds.
@@ -47,6 +60,12 @@ pub struct Options {
     pub tcp: bool,
     /// QUIC, the one that gets through more often.
     pub quic: bool,
+    /// WebSocket over TLS, the one that gets out where nothing else does.
+    pub websocket: bool,
+    /// What WebSocket listens with; without, it makes a certificate of its own.
+    pub certificate: Option<CertificateFiles>,
+    /// Counts what is relayed, on a relay.
+    pub meters: Option<Meters>,
     /// Whether `/dns…` addresses are resolved. A system without a resolver configuration goes
     /// without, and says so in the log.
     pub dns: bool,
@@ -54,7 +73,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tcp: true, quic: true, dns: true }
+        Self { tcp: true, quic: true, websocket: true, certificate: None, meters: None, dns: true }
     }
 }
 
@@ -65,8 +84,11 @@ pub enum TransportError {
     /// The identity does not fit the security.
     #[error(transparent)]
     Security(#[from] security::SetupError),
+    /// WebSocket has no certificate to listen with.
+    #[error(transparent)]
+    Certificate(#[from] websocket::CertificateError),
     /// The options leave nothing.
-    #[error("neither TCP nor QUIC is wanted")]
+    #[error("neither TCP nor QUIC nor WebSocket is wanted")]
     Nothing,
 }
 
@@ -105,19 +127,25 @@ pub fn key_log_requested() -> bool {
 }
 
 fn build_unresolved(identity: &Keypair, options: &Options) -> Result<Connections, TransportError> {
-    let tcp = options.tcp.then(|| {
-        let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
-        Security::new(identity).map(|security| secure(tcp, security))
-    });
-    let quic = options.quic.then(|| {
+    let mut all = Vec::new();
+    if options.quic {
         let quic = quic::tokio::Transport::new(quic_config(identity));
-        quic.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed()
-    });
-    match (quic, tcp.transpose()?) {
-        (Some(quic), Some(tcp)) => Ok(either(quic, tcp)),
-        (Some(one), None) | (None, Some(one)) => Ok(one),
-        (None, None) => Err(TransportError::Nothing),
+        all.push(quic.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed());
     }
+    if options.tcp {
+        let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
+        let tcp = TransportTimeout::with_outgoing_timeout(tcp, CONNECT_TIMEOUT);
+        all.push(secure(tcp, Security::new(identity)?));
+    }
+    if options.websocket {
+        let websocket = WebSocket::new(options.certificate.as_ref())?;
+        all.push(secure(websocket, Security::new(identity)?));
+    }
+    let all = all.into_iter().reduce(either).ok_or(TransportError::Nothing)?;
+    Ok(match &options.meters {
+        Some(meters) => meters.on(all),
+        None => all,
+    })
 }
 
 /// Puts hive's security and streams on a transport of bytes: TCP, a relay's circuit, memory.

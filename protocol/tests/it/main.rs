@@ -4,6 +4,7 @@
 mod cbor;
 mod hostile;
 mod limits;
+mod membership;
 mod properties;
 mod samples;
 mod signatures;

@@ -1,8 +1,7 @@
 //! Who this node is connected to, and who waits for that.
 //!
 //! A caller that wants something of a peer waits here until there is a connection or no hope of
-//! one. A node without connections dials its bootstrap nodes and the peers it met last, ever more
-//! slowly.
+//! one.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,16 +12,15 @@ use libp2p::swarm::ConnectionId;
 use libp2p::swarm::DialError as SwarmDialError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId};
+use tokio::sync::mpsc;
 
 use super::{EventLoop, answer, unix_now};
-use crate::address::{peer_of, without_peer};
+use crate::address::{is_relayed, peer_of, without_peer};
 use crate::client::{Fetch, Reply};
 use crate::error::{DialError, RequestError};
 use crate::identity::Peer;
 use crate::inbound::SwarmEvent;
-use crate::limits::{
-    DIAL_FAILURES, DIAL_WAITERS, FAILING_PEERS, REJOIN_FIRST, REJOIN_LAST, REJOIN_PEERS,
-};
+use crate::limits::{DIAL_FAILURES, DIAL_WAITERS, FAILING_PEERS, REJOIN_FIRST};
 
 /// Somebody who waits for a connection.
 #[derive(Debug)]
@@ -49,6 +47,8 @@ struct Waiting {
     /// The dial that was made for them. Before that they wait for somebody else's, which may try
     /// fewer addresses.
     dial: Option<ConnectionId>,
+    /// The search for where the peer is. There is one at most.
+    search: Option<mpsc::Receiver<Peer>>,
 }
 
 /// A dial that somebody asked for by address.
@@ -61,13 +61,17 @@ struct Dialing {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Connections {
-    bootstrap: HashMap<PeerId, Vec<Multiaddr>>,
+    pub(super) bootstrap: HashMap<PeerId, Vec<Multiaddr>>,
     waiting: HashMap<PeerId, Waiting>,
     dialing: HashMap<ConnectionId, Dialing>,
     /// Dials in a row that failed.
     failures: HashMap<PeerId, u32>,
-    rejoin_at: Instant,
-    rejoin_pause: Duration,
+    pub(super) rejoin_at: Instant,
+    pub(super) rejoin_pause: Duration,
+    /// Peers that vanished without a word, and until when they are looked for.
+    pub(super) vanished: HashMap<PeerId, Instant>,
+    pub(super) seek_at: Instant,
+    pub(super) seek_pause: Duration,
 }
 
 impl Connections {
@@ -85,6 +89,9 @@ impl Connections {
             failures: HashMap::new(),
             rejoin_at: now,
             rejoin_pause: REJOIN_FIRST,
+            vanished: HashMap::new(),
+            seek_at: now,
+            seek_pause: REJOIN_FIRST,
         }
     }
 
@@ -104,7 +111,9 @@ impl EventLoop {
         if let Some(error) = peer.and_then(|peer| self.refusal(peer)) {
             return answer(reply, Err(error));
         }
-        if let Some(peer) = peer.filter(|peer| self.swarm.is_connected(peer)) {
+        // A direct way is worth trying where there is only a relayed one.
+        let there = |peer: &PeerId| self.is_direct(peer) || is_relayed(&address);
+        if let Some(peer) = peer.filter(|peer| self.swarm.is_connected(peer) && there(peer)) {
             return answer(reply, Ok(Peer(peer)));
         }
         if self.connections.n_waiting() >= DIAL_WAITERS {
@@ -152,7 +161,7 @@ impl EventLoop {
     }
 
     /// Why there shall be no connection with the peer at all.
-    fn refusal(&self, peer: PeerId) -> Option<DialError> {
+    pub(super) fn refusal(&self, peer: PeerId) -> Option<DialError> {
         if peer == self.local {
             Some(DialError::Oneself)
         } else if self.peers.is_banned(&peer) {
@@ -186,7 +195,30 @@ impl EventLoop {
                     waiting.dial = dial;
                 }
             }
-            Err(error) => self.fail_waiters(peer, &error),
+            Err(error) => self.search_or_fail(peer, &error),
+        }
+    }
+
+    /// A peer of which only the id is known may have said in the DHT where it is.
+    fn search_or_fail(&mut self, peer: PeerId, error: &DialError) {
+        let unknown = matches!(error, DialError::NoAddress { .. });
+        let searched = self.connections.waiting.get(&peer).is_none_or(|w| w.search.is_some());
+        let found = if unknown && !searched { self.search_for(peer) } else { None };
+        match (found, self.connections.waiting.get_mut(&peer)) {
+            (Some(found), Some(waiting)) => {
+                waiting.dial = None;
+                waiting.search = Some(found);
+            }
+            _ => self.fail_waiters(peer, error),
+        }
+    }
+
+    /// The search for a peer has ended: with what it has brought, or without.
+    pub(super) fn on_searched(&mut self, peer: PeerId) {
+        let waiting = self.connections.waiting.get(&peer);
+        if waiting.is_some_and(|waiting| waiting.search.is_some() && waiting.dial.is_none()) {
+            // Nobody is searched for twice: this dials, waits for a dial, or fails those who wait.
+            self.dial_for_waiters(peer);
         }
     }
 
@@ -216,6 +248,8 @@ impl EventLoop {
     pub(super) fn dial_known(&mut self, peer: PeerId) -> Result<Option<ConnectionId>, DialError> {
         let mut addresses = self.connections.bootstrap.get(&peer).cloned().unwrap_or_default();
         addresses.extend_from_slice(self.peers.book.addresses(&peer));
+        // A relay has no way over relays, least of all over itself.
+        addresses.retain(|address| self.relays.traverses() || !is_relayed(address));
         for address in &addresses {
             // The book has private addresses only where this node has been.
             self.gate.except(address);
@@ -228,7 +262,7 @@ impl EventLoop {
         self.dial_at(peer, addresses)
     }
 
-    fn dial_at(
+    pub(super) fn dial_at(
         &mut self,
         peer: PeerId,
         addresses: Vec<Multiaddr>,
@@ -245,6 +279,14 @@ impl EventLoop {
             Ok(()) => Ok(Some(id)),
             Err(SwarmDialError::DialPeerConditionFalse(_)) => Ok(None),
             Err(error) => Err(dial_error(peer.to_string(), Some(peer), &error)),
+        }
+    }
+
+    /// Dials another address of a connected peer.
+    pub(super) fn dial_also(&mut self, peer: PeerId, address: Multiaddr) {
+        let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always);
+        if let Err(error) = self.swarm.dial(opts.addresses(vec![address]).build()) {
+            tracing::debug!(%peer, %error, "another transport not tried");
         }
     }
 
@@ -266,6 +308,11 @@ impl EventLoop {
         n_established: u32,
     ) {
         self.connections.failures.remove(&peer);
+        if self.connections.vanished.remove(&peer).is_some() {
+            // Where one is, the others may be.
+            self.connections.seek_soon(Instant::now());
+        }
+        self.on_member(peer);
         if let Some(Dialing { reply, .. }) = self.connections.dialing.remove(&connection) {
             answer(reply, Ok(Peer(peer)));
         }
@@ -279,13 +326,20 @@ impl EventLoop {
             tracing::debug!(%peer, address = %endpoint.get_remote_address(), "connected");
             self.tell(SwarmEvent::PeerConnected { peer: Peer(peer) });
         }
+        self.on_path(peer, endpoint);
+        self.hold_relay(peer, connection, endpoint);
+        self.hold_guest(&peer);
         self.serve_waiters(peer);
     }
 
     pub(super) fn on_closed(&mut self, peer: PeerId, n_established: u32) {
         if n_established == 0 {
             self.peers.left(&peer);
+            self.members.left(&peer);
             self.bulk.left(&peer);
+            self.punching_left(peer);
+            self.relay_left(&peer);
+            self.guest_left(&peer);
             tracing::debug!(%peer, "disconnected");
             self.tell(SwarmEvent::PeerDisconnected { peer: Peer(peer) });
         }
@@ -309,7 +363,7 @@ impl EventLoop {
         match self.connections.waiting.get(&peer).map(|waiting| waiting.dial) {
             Some(None) => self.dial_for_waiters(peer),
             Some(Some(dial)) if dial == connection => {
-                self.fail_waiters(peer, &dial_error(peer.to_string(), Some(peer), error));
+                self.search_or_fail(peer, &dial_error(peer.to_string(), Some(peer), error));
             }
             // Theirs is another dial, or nobody waits.
             _ => {}
@@ -341,40 +395,6 @@ impl EventLoop {
             self.connections.failures.remove(&peer);
             self.swarm.behaviour_mut().kad.remove_peer(&peer);
         }
-    }
-
-    /// Dials the bootstrap nodes; says whether there are any.
-    pub(super) fn dial_bootstrap(&mut self) -> bool {
-        for (peer, addresses) in self.connections.bootstrap.clone() {
-            if self.refusal(peer).is_some() {
-                continue;
-            }
-            for address in &addresses {
-                self.gate.except(address);
-            }
-            if let Err(error) = self.dial_at(peer, addresses) {
-                tracing::debug!(%peer, %error, "bootstrap node not dialed");
-            }
-        }
-        !self.connections.bootstrap.is_empty()
-    }
-
-    pub(super) fn tick_connections(&mut self, now: Instant) {
-        if now < self.connections.rejoin_at {
-            return;
-        }
-        let alone = self.peers.is_alone();
-        if alone || self.dht_len() == 0 {
-            self.dial_bootstrap();
-        }
-        if alone {
-            for peer in self.peers.book.recent(REJOIN_PEERS) {
-                // Failing is told by an event.
-                let _ = self.dial_known(peer);
-            }
-        }
-        self.connections.rejoin_at = now + self.connections.rejoin_pause;
-        self.connections.rejoin_pause = (self.connections.rejoin_pause * 2).min(REJOIN_LAST);
     }
 }
 

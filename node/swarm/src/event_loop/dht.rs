@@ -2,6 +2,9 @@
 //!
 //! The routing table is filled from what connected peers say of themselves, never from what they
 //! say of others. Providers are dialed while the search runs, for their addresses end with it.
+//!
+//! A node also announces itself ([`whereabouts`]): who has heard of it from others only, as of the
+//! author of a catalog, finds there where it is, be it behind a relay.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -35,6 +38,8 @@ use crate::records::is_hive_key;
 struct Search {
     key: RecordKey,
     found: HashSet<PeerId>,
+    /// The peer whose whereabouts are looked for; what others say under its key counts for nothing.
+    wanted: Option<PeerId>,
     to: mpsc::Sender<Peer>,
     /// Queries so far.
     n_queries: usize,
@@ -45,6 +50,8 @@ struct Search {
 /// See the module.
 pub(super) struct Dht {
     mode: ServerMode,
+    /// The id under which this node says where it is.
+    here: BlockId,
     searches: HashMap<u64, Search>,
     next_search: u64,
     by_query: HashMap<QueryId, u64>,
@@ -58,9 +65,10 @@ pub(super) struct Dht {
 }
 
 impl Dht {
-    pub(super) fn new(mode: ServerMode, now: Instant) -> Self {
+    pub(super) fn new(mode: ServerMode, local: PeerId, now: Instant) -> Self {
         Self {
             mode,
+            here: whereabouts(local),
             searches: HashMap::new(),
             next_search: 0,
             by_query: HashMap::new(),
@@ -72,10 +80,21 @@ impl Dht {
         }
     }
 
-    /// Ids that are provided, and how many of them somebody was told.
+    /// Ids that are provided, this node's own aside, and how many of them somebody was told.
     pub(super) fn provided(&self) -> (usize, usize) {
-        (self.provided.len(), self.provided.announced())
+        let (here, told) = match self.provided.is_told(&self.here) {
+            Some(told) => (1, usize::from(told)),
+            None => (0, 0),
+        };
+        (self.provided.len() - here, self.provided.announced() - told)
     }
+}
+
+/// The id under which a peer says in the DHT where it is.
+fn whereabouts(peer: PeerId) -> BlockId {
+    let mut named = b"hive 1 whereabouts".to_vec();
+    named.extend_from_slice(&peer.to_bytes());
+    BlockId::of(&named)
 }
 
 /// The name of a model in the DHT: its multihash, which says nothing of its codec.
@@ -121,17 +140,29 @@ impl EventLoop {
     // Searching.
 
     pub(super) fn on_providers(&mut self, id: BlockId, to: mpsc::Sender<Peer>) {
+        self.search(id, None, to);
+    }
+
+    /// Looks for where a peer is, and dials it there. What comes out is of no further use, but the
+    /// search lasts as long as it is held.
+    pub(super) fn search_for(&mut self, peer: PeerId) -> Option<mpsc::Receiver<Peer>> {
+        let (to, found) = mpsc::channel(1);
+        self.search(whereabouts(peer), Some(peer), to).then_some(found)
+    }
+
+    fn search(&mut self, id: BlockId, wanted: Option<PeerId>, to: mpsc::Sender<Peer>) -> bool {
         if self.dht.searches.len() >= SEARCHES {
             tracing::warn!(id = id.short(), "not searched for, too many searches run");
-            return;
+            return false;
         }
         let search = self.dht.next_search;
         self.dht.next_search += 1;
         let state = Err(Instant::now());
-        let key = key_of(id);
-        let new = Search { key, found: HashSet::new(), to, n_queries: 0, state };
+        let new =
+            Search { key: key_of(id), found: HashSet::new(), wanted, to, n_queries: 0, state };
         self.dht.searches.insert(search, new);
         self.query(search);
+        true
     }
 
     fn query(&mut self, id: u64) {
@@ -155,7 +186,10 @@ impl EventLoop {
                 }
                 return;
             }
-            if !search.found.insert(peer) {
+            let other = search.wanted.is_some_and(|wanted| wanted != peer);
+            // What another says of the same whereabouts may be the better address.
+            let again = !search.found.insert(peer) && search.wanted.is_none();
+            if other || again {
                 continue;
             }
             let key = search.key.clone();
@@ -182,11 +216,16 @@ impl EventLoop {
     fn on_search_over(&mut self, query: QueryId) {
         let Some(id) = self.dht.by_query.remove(&query) else { return };
         let Some(search) = self.dht.searches.get_mut(&id) else { return };
+        tracing::debug!(local = %self.local, n_found = search.found.len(), n_queries = search.n_queries, "searched");
         let pause = SEARCH_PAUSES.get(search.n_queries - 1);
-        match pause.filter(|_| search.found.is_empty()) {
-            Some(pause) => search.state = Err(Instant::now() + *pause),
-            // Dropping it ends the receiver.
-            None => drop(self.dht.searches.remove(&id)),
+        if let Some(pause) = pause.filter(|_| search.found.is_empty()) {
+            search.state = Err(Instant::now() + *pause);
+            return;
+        }
+        // Dropping it ends the receiver.
+        let over = self.dht.searches.remove(&id);
+        if let Some(peer) = over.and_then(|search| search.wanted) {
+            self.on_searched(peer);
         }
     }
 
@@ -239,6 +278,7 @@ impl EventLoop {
                 }
                 QueryResult::StartProviding(result) => {
                     let told = result.is_ok() && stats.num_successes() > 0;
+                    tracing::debug!(local = %self.local, told, n_peers = stats.num_successes(), took = ?stats.duration(), "announced");
                     let jitter = rand::random();
                     self.dht.provided.ended(id, told, Instant::now(), jitter);
                     self.announce_due(Instant::now());
@@ -346,6 +386,12 @@ impl EventLoop {
     /// Whether this node answers depends on where it is reached.
     pub(super) fn on_external_changed(&mut self) {
         let external: Vec<_> = self.swarm.external_addresses().cloned().collect();
+        if external.is_empty() {
+            self.dht.provided.remove(&self.dht.here);
+            self.swarm.behaviour_mut().kad.stop_providing(&key_of(self.dht.here));
+        } else {
+            self.dht.provided.add(self.dht.here, Instant::now());
+        }
         self.swarm.behaviour_mut().kad.store_mut().set_own_addresses(external);
         self.update_mode();
     }

@@ -32,6 +32,9 @@ pub(super) struct Answered {
 struct Asking {
     peer: PeerId,
     reply: Reply<Result<Response, RequestError>>,
+    /// What was asked, until it was asked again: the connection that it left on may close for a
+    /// better one. Asking twice does no harm; nothing on this protocol changes anything twice.
+    request: Option<Request>,
 }
 
 /// See the module.
@@ -87,8 +90,9 @@ impl EventLoop {
             return answer(reply, Err(RequestError::TooMany));
         }
         *count += 1;
-        let id = self.swarm.behaviour_mut().model.send_request(&peer, Asked::Known(request));
-        self.model.asking.insert(id, Asking { peer, reply });
+        let asked = Asked::Known(request.clone());
+        let id = self.swarm.behaviour_mut().model.send_request(&peer, asked);
+        self.model.asking.insert(id, Asking { peer, reply, request: Some(request) });
     }
 
     pub(super) fn on_model(&mut self, event: Event<Asked, Response>) {
@@ -113,10 +117,15 @@ impl EventLoop {
     }
 
     fn on_response(&mut self, id: OutboundRequestId, result: Result<Response, RequestError>) {
-        if let Some(Asking { peer, reply }) = self.model.asking.remove(&id) {
-            release(&mut self.model.asking_of, peer);
-            answer(reply, result);
+        let Some(Asking { peer, reply, request }) = self.model.asking.remove(&id) else { return };
+        let closed = matches!(result, Err(RequestError::Closed));
+        if let Some(request) = request.filter(|_| closed && self.swarm.is_connected(&peer)) {
+            let id = self.swarm.behaviour_mut().model.send_request(&peer, Asked::Known(request));
+            self.model.asking.insert(id, Asking { peer, reply, request: None });
+            return;
         }
+        release(&mut self.model.asking_of, peer);
+        answer(reply, result);
     }
 
     fn on_inbound(
@@ -134,6 +143,13 @@ impl EventLoop {
             || of_peer >= SERVING_PER_PEER
         {
             return self.respond(channel, busy());
+        }
+        if let Request::Redeem(bytes) = request {
+            let redeemed = self.members.redeemed(bytes.into_vec(), Peer(peer));
+            *self.model.serving_of.entry(peer).or_default() += 1;
+            let wait =
+                async move { Answered { id, peer, channel, response: Some(redeemed.await) } };
+            return self.model.serving.push(wait.boxed());
         }
         let (answer, answered) = oneshot::channel();
         let inbound = InboundRequest { peer: Peer(peer), request, reply: Responder { answer } };

@@ -5,13 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use libp2p::{Multiaddr, PeerId, identify, kad, mdns};
 
+use super::relays::HOP;
 use super::{EventLoop, answer, unix_now};
 use crate::address::full;
 use crate::book::{AddressBook, KnownPeer};
 use crate::client::Reply;
 use crate::config::split_agent;
+use crate::exchange::{ConnectionInfo, TransportKind};
 use crate::identity::Peer;
-use crate::inbound::{NetworkState, PeerState, SwarmEvent};
+use crate::inbound::{Link, NetworkState, PeerState, SwarmEvent};
 use crate::limits::{BANS, BOOK_ADDRESSES, STRANGERS, TEXT_LEN};
 
 /// What a connected peer is.
@@ -86,10 +88,13 @@ impl EventLoop {
     // What peers say of themselves.
 
     pub(super) fn on_identify(&mut self, event: identify::Event) {
-        let identify::Event::Received { peer_id: peer, info, .. } = event else { return };
+        let identify::Event::Received { peer_id: peer, connection_id, info } = event else {
+            return;
+        };
         if !self.peers.connected.contains_key(&peer) {
             return;
         }
+        self.on_observed(connection_id, &info);
         let speaks_hive = info.protocols.contains(&self.names.model);
         if self.peers.found.remove(&peer) {
             if !speaks_hive {
@@ -100,6 +105,10 @@ impl EventLoop {
 
         let told = self.policy.filter(peer, &info.listen_addrs, BOOK_ADDRESSES);
         self.peers.book.told(peer, &told, unix_now());
+        if info.protocols.iter().any(|protocol| protocol.as_ref() == HOP) {
+            self.on_relay_found(peer);
+            self.complete_transports(peer, &told);
+        }
         if info.protocols.contains(&self.names.kad) {
             let mut addresses = told;
             // Where it was reached is as good as what it says, and a peer may say nothing.
@@ -125,8 +134,6 @@ impl EventLoop {
         // ports that nobody can dial.
         self.peers.book.addresses(&peer).first().cloned().into_iter().collect()
     }
-
-    // mDNS.
 
     pub(super) fn on_mdns(&mut self, event: mdns::Event) {
         let mdns::Event::Discovered(found) = event else { return };
@@ -245,16 +252,31 @@ impl EventLoop {
         if addresses.is_empty() {
             addresses.extend_from_slice(self.peers.book.addresses(&peer));
         }
+        let links = self.links(peer);
         PeerState {
             peer: Peer(peer),
             connected: connected.is_some(),
             addresses: addresses.iter().map(|address| full(address, peer)).collect(),
             transports,
+            links,
+            punch: self.punching.of(&peer),
             rtt: connected.and_then(|connected| connected.rtt),
             agent: identity.map(|identity| identity.agent.clone()),
             name: identity.and_then(|identity| identity.name.clone()),
             banned_until: self.peers.banned.get(&peer).copied(),
         }
+    }
+
+    fn links(&self, peer: PeerId) -> Vec<Link> {
+        let link = |info: &ConnectionInfo| Link {
+            transport: info.kind,
+            address: full(&info.remote_addr, peer),
+            relay: info.relay.map(Peer),
+            allows_bulk: info.relay.is_none_or(|relay| self.relays.allows_bulk(&relay)),
+            age: info.since.elapsed(),
+            outbound: info.outbound,
+        };
+        self.swarm.behaviour().exchange.connections(&peer).map(link).collect()
     }
 
     pub(super) fn network_state(&mut self) -> NetworkState {
@@ -265,6 +287,12 @@ impl EventLoop {
             dht_peers: self.dht_len(),
             listening: self.listen_addrs(),
             external: self.swarm.external_addresses().map(|a| full(a, self.local)).collect(),
+            reachability: self.reach.now(),
+            tcp_mapping: self.mapping(TransportKind::Tcp),
+            udp_mapping: self.mapping(TransportKind::Quic),
+            observed: self.reach.observed(self.local),
+            relays: self.relays.states(),
+            upnp: self.reach.upnp(),
             provided,
             announced,
         }

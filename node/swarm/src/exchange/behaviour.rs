@@ -3,10 +3,12 @@
 //! It never chooses: [`Behaviour::connections`] says what there is and what is known of each, the
 //! caller decides.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use hive_protocol::chunk_message::ChunkRequest;
 use libp2p::core::transport::PortUse;
@@ -19,6 +21,8 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::sync::{Semaphore, mpsc};
+
+use crate::address::relay_of;
 
 use super::ask::Ask;
 use super::buffers::Buffers;
@@ -34,6 +38,8 @@ pub enum TransportKind {
     Tcp,
     /// QUIC.
     Quic,
+    /// WebSocket over TCP, for networks that let nothing else out.
+    WebSocket,
     /// Another peer's relay, whatever is below: not for bulk.
     Relay,
     /// Memory, in tests; anything that is none of the others.
@@ -48,6 +54,7 @@ impl TransportKind {
             match protocol {
                 Protocol::P2pCircuit => return Self::Relay,
                 Protocol::Tcp(_) => kind = Self::Tcp,
+                Protocol::Ws(_) | Protocol::Wss(_) => kind = Self::WebSocket,
                 Protocol::QuicV1 | Protocol::Quic => kind = Self::Quic,
                 _ => {}
             }
@@ -67,6 +74,14 @@ pub struct ConnectionInfo {
     pub kind: TransportKind,
     /// Where the other side is.
     pub remote_addr: Multiaddr,
+    /// The peer that it goes through, if it does.
+    pub relay: Option<PeerId>,
+    /// The address of this machine that it left from, or came to.
+    pub local: Option<IpAddr>,
+    /// Since when it is there.
+    pub since: Instant,
+    /// Whether this node began it.
+    pub outbound: bool,
 }
 
 impl ConnectionInfo {
@@ -88,6 +103,26 @@ pub enum RequestError {
     Full,
 }
 
+/// The relay that a connection goes through.
+fn relay(endpoint: &ConnectedPoint) -> Option<PeerId> {
+    match endpoint {
+        ConnectedPoint::Dialer { address, .. } => relay_of(address),
+        ConnectedPoint::Listener { local_addr, .. } => relay_of(local_addr),
+    }
+}
+
+/// Where packets to an address leave from now. Connecting a UDP socket sends nothing.
+fn local_ip(remote: &Multiaddr) -> Option<IpAddr> {
+    let (ip, any): (IpAddr, IpAddr) = match remote.iter().next()? {
+        Protocol::Ip4(ip) => (ip.into(), Ipv4Addr::UNSPECIFIED.into()),
+        Protocol::Ip6(ip) => (ip.into(), Ipv6Addr::UNSPECIFIED.into()),
+        _ => return None,
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((ip, 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
 #[derive(Debug)]
 struct Connection {
     info: ConnectionInfo,
@@ -101,6 +136,8 @@ pub struct Behaviour {
     inbound: mpsc::Sender<Inbound>,
     connections: HashMap<ConnectionId, Connection>,
     by_peer: HashMap<PeerId, Vec<ConnectionId>>,
+    /// Relays whose circuits may carry groups.
+    bulk_relays: HashSet<PeerId>,
     /// Asks for the handlers, at most as many as the connections have slots.
     asks: VecDeque<(PeerId, ConnectionId, Ask)>,
     waker: Option<Waker>,
@@ -119,11 +156,17 @@ impl Behaviour {
             inbound,
             connections: HashMap::new(),
             by_peer: HashMap::new(),
+            bulk_relays: HashSet::new(),
             asks: VecDeque::new(),
             waker: None,
             buffers: Weak::new(),
         };
         (behaviour, queue)
+    }
+
+    /// All connections.
+    pub fn all(&self) -> impl Iterator<Item = &ConnectionInfo> {
+        self.connections.values().map(|connection| &connection.info)
     }
 
     /// The connections to `peer`, oldest first.
@@ -152,8 +195,19 @@ impl Behaviour {
         Ok(())
     }
 
-    fn handler(&self, peer: PeerId, connection: ConnectionId) -> Handler {
-        Handler::new(self.protocol.clone(), peer, connection, self.inbound.clone())
+    /// Notes whether a relay lets groups through. On circuits of one that does not, whoever asks
+    /// for groups is refused: what its owner did not offer is not taken.
+    pub fn set_relay(&mut self, relay: PeerId, allows_bulk: bool) {
+        if allows_bulk {
+            self.bulk_relays.insert(relay);
+        } else {
+            self.bulk_relays.remove(&relay);
+        }
+    }
+
+    fn handler(&self, peer: PeerId, connection: ConnectionId, address: &Multiaddr) -> Handler {
+        let serves = relay_of(address).is_none_or(|relay| self.bulk_relays.contains(&relay));
+        Handler::new(self.protocol.clone(), peer, connection, self.inbound.clone(), serves)
     }
 
     fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
@@ -163,7 +217,10 @@ impl Behaviour {
         } else {
             TransportKind::of(&remote_addr)
         };
-        let info = ConnectionInfo { id, peer, kind, remote_addr };
+        let (relay, outbound) = (relay(endpoint), endpoint.is_dialer());
+        let since = Instant::now();
+        let local = if relay.is_none() { local_ip(&remote_addr) } else { None };
+        let info = ConnectionInfo { id, peer, kind, remote_addr, relay, local, since, outbound };
         let slots = Arc::new(Semaphore::new(OUTBOUND_PER_CONNECTION));
         self.connections.insert(id, Connection { info, slots });
         self.by_peer.entry(peer).or_default().push(id);
@@ -189,21 +246,21 @@ impl NetworkBehaviour for Behaviour {
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
-        _local_addr: &Multiaddr,
+        local_addr: &Multiaddr,
         _remote_addr: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer, connection))
+        Ok(self.handler(peer, connection, local_addr))
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
-        _addr: &Multiaddr,
+        addr: &Multiaddr,
         _role_override: Endpoint,
         _port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer, connection))
+        Ok(self.handler(peer, connection, addr))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

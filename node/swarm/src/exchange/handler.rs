@@ -38,6 +38,8 @@ pub struct Handler {
     peer: PeerId,
     connection: ConnectionId,
     inbound: mpsc::Sender<Inbound>,
+    /// Whether the peer may have groups over this connection.
+    serves: bool,
     serving: Arc<Semaphore>,
     refusing: Arc<Semaphore>,
     /// Asks that have no stream yet.
@@ -51,12 +53,14 @@ impl Handler {
         peer: PeerId,
         connection: ConnectionId,
         inbound: mpsc::Sender<Inbound>,
+        serves: bool,
     ) -> Self {
         Self {
             protocol,
             peer,
             connection,
             inbound,
+            serves,
             serving: Arc::new(Semaphore::new(INBOUND_PER_CONNECTION)),
             refusing: Arc::new(Semaphore::new(REFUSALS_PER_CONNECTION)),
             asks: VecDeque::new(),
@@ -65,12 +69,14 @@ impl Handler {
     }
 
     fn on_inbound(&mut self, stream: Stream) {
-        if let Ok(slot) = Arc::clone(&self.serving).try_acquire_owned() {
+        let slot = Arc::clone(&self.serving).try_acquire_owned();
+        if let Some(slot) = slot.ok().filter(|_| self.serves) {
             let responder = Responder::new(stream, Some(slot));
             let queue = self.inbound.clone();
             self.streams.push(receive(self.peer, self.connection, responder, queue).boxed());
         } else if let Ok(slot) = Arc::clone(&self.refusing).try_acquire_owned() {
-            let refusal = refuse(Responder::new(stream, Some(slot)), Status::Busy);
+            let status = if self.serves { Status::Busy } else { Status::Unsupported };
+            let refusal = refuse(Responder::new(stream, Some(slot)), status);
             self.streams.push(refusal.boxed());
         } else {
             tracing::debug!(peer = %self.peer, "request reset, too many are being refused");

@@ -127,7 +127,7 @@ async fn somebody_else_at_the_address_is_refused() {
 
 #[tokio::test]
 async fn a_node_without_a_transport_is_refused() {
-    let options = Options { tcp: false, quic: false, dns: true };
+    let options = Options { tcp: false, quic: false, websocket: false, ..Options::default() };
     let built = build(&Keypair::generate_ed25519(), &options);
     assert!(matches!(built, Err(TransportError::Nothing)));
 }

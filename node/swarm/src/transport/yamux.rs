@@ -12,10 +12,12 @@ use std::future::{Ready, ready};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
+use tokio::time::Sleep;
 
 /// The name that multistream-select agrees on.
 const PROTOCOL: &str = "/yamux/1.0.0";
@@ -35,6 +37,10 @@ const MAX_WINDOW: usize = 128 << 20;
 /// Streams that the peer opened and nobody has taken at most; any more are reset. The swarm takes
 /// the first 128 at once; each of these holds up to 256 KiB that nobody reads.
 const MAX_WAITING: usize = 64;
+
+/// How long saying goodbye may take. A line that is broken takes nothing any more, and libp2p counts
+/// the connection among the living until it is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The `/yamux/1.0.0` upgrade.
 #[derive(Debug, Clone)]
@@ -96,12 +102,13 @@ pub struct Muxer<C> {
     /// libp2p polls for progress when it may not want one yet. Those wait here.
     waiting: VecDeque<yamux::Stream>,
     on_inbound: Option<Waker>,
+    closing: Option<Pin<Box<Sleep>>>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
     fn new(socket: C, config: yamux::Config, mode: yamux::Mode) -> Self {
         let connection = yamux::Connection::new(socket, config, mode);
-        Self { connection, waiting: VecDeque::new(), on_inbound: None }
+        Self { connection, waiting: VecDeque::new(), on_inbound: None, closing: None }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<yamux::Stream, YamuxError>> {
@@ -137,7 +144,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.get_mut().connection.poll_close(cx).map_err(YamuxError)
+        let this = self.get_mut();
+        if let Poll::Ready(closed) = this.connection.poll_close(cx) {
+            return Poll::Ready(closed.map_err(YamuxError));
+        }
+        let patience = || Box::pin(tokio::time::sleep(CLOSE_TIMEOUT));
+        this.closing.get_or_insert_with(patience).as_mut().poll(cx).map(Ok)
     }
 
     fn poll(

@@ -141,7 +141,8 @@ async fn groups_come_over_quic_and_then_over_tcp() {
         inbound.peer
     };
     let fetch = async {
-        let mut events = asks.client.fetch_groups(server, request.clone()).await.expect("asked");
+        let mut events =
+            asks.client.fetch_groups(server, request.clone(), false).await.expect("asked");
         let mut got = Vec::new();
         while let Some(event) = soon("an event", events.recv()).await {
             got.push(event);

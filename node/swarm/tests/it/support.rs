@@ -44,9 +44,13 @@ pub(crate) fn config() -> Config {
 
 /// Starts a node with an identity of its own.
 pub(crate) fn start(config: Config) -> Node {
-    let identity = NodeIdentity::from_ed25519_secret(rand::random());
+    start_as(&NodeIdentity::from_ed25519_secret(rand::random()), config)
+}
+
+/// Starts a node that is known already.
+pub(crate) fn start_as(identity: &NodeIdentity, config: Config) -> Node {
     let stop = CancellationToken::new();
-    let started = hive_swarm::start(&identity, config, stop.clone()).expect("a node");
+    let started = hive_swarm::start(identity, config, stop.clone()).expect("a node");
     let client = started.client.clone();
     Node { events: client.events(), client, started, stop }
 }

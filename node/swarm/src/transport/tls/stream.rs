@@ -35,7 +35,7 @@ pub struct TlsStream<C> {
 }
 
 impl<C> TlsStream<C> {
-    pub(super) fn new(socket: C, mut session: rustls::Connection) -> Self {
+    pub(in crate::transport) fn new(socket: C, mut session: rustls::Connection) -> Self {
         session.set_buffer_limit(Some(2 * SEND_BUFFER));
         Self {
             socket,

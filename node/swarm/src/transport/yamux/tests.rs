@@ -161,3 +161,21 @@ async fn a_peer_that_opens_too_many_streams_is_told_to_go() {
     let (n_taken, written) = opened(MAX_STREAMS + 1, true).await;
     assert_eq!((n_taken, told(&written)), (MAX_STREAMS, true));
 }
+
+/// A line that broke without a word takes nothing more, neither data nor a goodbye.
+#[tokio::test]
+async fn a_connection_closes_though_the_line_takes_nothing() {
+    let (left, _right) = tokio::io::duplex(1 << 10);
+    let mut left = Yamux::default().upgrade_outbound(left.compat(), PROTOCOL).await.unwrap();
+    let mut out = std::future::poll_fn(|cx| left.poll_outbound_unpin(cx)).await.unwrap();
+    let piece = vec![0; 64 << 10];
+    let stuck = std::future::poll_fn(|cx| {
+        let _ = left.poll_unpin(cx);
+        Pin::new(&mut out).poll_write(cx, &piece).map(drop)
+    });
+    stuck.await;
+    assert!(left.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending());
+    let begun = tokio::time::Instant::now();
+    std::future::poll_fn(|cx| left.poll_close_unpin(cx)).await.unwrap();
+    assert!(begun.elapsed() >= CLOSE_TIMEOUT);
+}
