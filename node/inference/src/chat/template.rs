@@ -251,6 +251,8 @@ fn without_generation(source: &str) -> String {
 }
 
 #[cfg(test)]
+mod families;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod tests;

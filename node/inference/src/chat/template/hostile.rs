@@ -183,7 +183,8 @@ fn whatever_a_template_wants_it_is_refused_soon_and_in_little_memory() {
         let started = Instant::now();
         let result = run(&source);
         let took = started.elapsed();
-        let grown = peak() - before;
+        // The system adds up what its processors count, and may find a little less than before.
+        let grown = peak().saturating_sub(before);
         assert!(result.is_err(), "{name} was let through: {:?}", result.map(|text| text.len()));
         assert!(took < Duration::from_secs(1), "{name} took {took:?}");
         assert!(grown < 64 << 20, "{name} took {grown} bytes");
