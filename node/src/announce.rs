@@ -34,8 +34,11 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 /// A feature of `Hello`: whoever names it asks to be told now what this node offers, and whoever
 /// answers with it will, within [`NEWCOMERS`] and to everybody.
 pub(crate) const ANNOUNCE: &str = "announce";
-/// Newcomers within this time are told together; what is gossiped more often is cut as a flood.
+/// Newcomers within this time are told together, in a small network; what is gossiped more often is
+/// cut as a flood.
 pub(crate) const NEWCOMERS: Duration = Duration::from_secs(6);
+/// So many nodes more, and a newcomer waits that time once more.
+const NEWCOMERS_NETWORK: usize = 10;
 /// Cards are signed anew this often.
 const RENEW_SECS: u64 = 7 * 24 * 3600;
 /// How long a card holds; it is made anew long before.
@@ -61,47 +64,47 @@ pub(crate) async fn run(local: Local) {
     let Ok(swarm) = local.swarm() else { return };
     let mut events = swarm.events();
     loop {
-        let network = local.catalog.n_nodes().max(SMALL_NETWORK);
-        let interval = (INTERVAL * (network / SMALL_NETWORK) as u32).min(INTERVAL_MAX);
+        let network = local.catalog.n_nodes();
+        let times = (network / SMALL_NETWORK).max(1);
+        let interval = (INTERVAL * times as u32).min(INTERVAL_MAX);
         // A tenth of chance, so that nodes that started together do not speak together.
         let interval = interval.mul_f64(rand::random_range(0.9..1.1));
+        let said = Instant::now();
         if let Err(error) = announce(&local, &mut announced).await {
             if local.stop.is_cancelled() {
                 return;
             }
             tracing::warn!(%error, "cannot announce");
         }
-        let next = Instant::now() + interval;
-        let mut told = Instant::now();
-        tokio::select! {
-            () = local.stop.cancelled() => return,
-            () = local.offers.notified() => tokio::time::sleep(DEBOUNCE).await,
-            () = asked(&local, &mut events) => {
-                // Whoever comes has heard nothing yet. Others hear it too, so not too often.
-                told += NEWCOMERS;
-                tokio::select! {
-                    () = local.stop.cancelled() => return,
-                    () = tokio::time::sleep_until(told) => {}
+        // Others hear what a newcomer is told, so that is not too often, the less the more they are.
+        let newcomers = NEWCOMERS * (1 + network / NEWCOMERS_NETWORK) as u32;
+        let mut due = said + interval;
+        loop {
+            tokio::select! {
+                () = local.stop.cancelled() => return,
+                () = local.offers.notified() => due = due.min(Instant::now() + DEBOUNCE),
+                () = local.asked.notified() => due = due.min(said + NEWCOMERS),
+                () = newcomer(&local, &mut events, said), if due > said + newcomers => {
+                    due = said + newcomers;
                 }
+                () = tokio::time::sleep_until(due) => break,
             }
-            () = tokio::time::sleep_until(next) => local.catalog.sweep(now()),
         }
+        local.catalog.sweep(now());
     }
 }
 
-/// Waits for somebody who wants to hear: one who says so, or one who was not there before.
-async fn asked(local: &Local, events: &mut broadcast::Receiver<SwarmEvent>) {
-    tokio::select! {
-        () = local.asked.notified() => {}
-        () = newcomer(events) => {}
-    }
-}
-
-/// Waits for a node of ours that was not there before.
-async fn newcomer(events: &mut broadcast::Receiver<SwarmEvent>) {
+/// Waits for a node of ours that has not heard what was said last. Whom gossip reached before that
+/// has: it is a new neighbour, but not new here, and in a network that grows together everybody is
+/// everybody's new neighbour for a while.
+async fn newcomer(local: &Local, events: &mut broadcast::Receiver<SwarmEvent>, said: Instant) {
     loop {
         match events.recv().await {
-            Ok(SwarmEvent::PeerIdentified { speaks_hive: true, .. }) => return,
+            Ok(SwarmEvent::PeerIdentified { peer, speaks_hive: true, .. })
+                if !local.catalog.reached_at(peer, said.into_std()) =>
+            {
+                return;
+            }
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
@@ -119,6 +122,7 @@ async fn announce(local: &Local, announced: &mut Announced) -> Result<()> {
     .into_iter()
     .collect();
     for id in provided.difference(&announced.provided) {
+        tracing::debug!(local = %local.peer, %id, "offered to the DHT");
         swarm.provide(*id).await.map_err(|_| errors::stopping())?;
     }
     for id in announced.provided.difference(&provided) {

@@ -14,6 +14,7 @@ use hive_protocol::catalog::{Capability, Head};
 use hive_protocol::signed::Verified;
 use hive_protocol::{BlockId, NodeKey};
 use hive_swarm::Peer;
+use tokio::sync::watch;
 
 use crate::names;
 
@@ -43,9 +44,19 @@ struct State {
     gone: HashSet<Peer>,
     /// When a node's list was heard of last.
     heard: HashMap<Peer, Instant>,
+    /// Since when gossip reaches a node, as far as what it says shows.
+    reached: HashMap<Peer, Instant>,
 }
 
 impl State {
+    fn reach(&mut self, node: Peer) {
+        if self.reached.len() >= NODES {
+            // Some are told once more than they need.
+            self.reached.clear();
+        }
+        self.reached.entry(node).or_insert_with(Instant::now);
+    }
+
     fn hear(&mut self, node: Peer) {
         if self.heard.len() >= NODES {
             let State { offered, heard, .. } = self;
@@ -67,6 +78,8 @@ impl State {
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     state: Mutex<State>,
+    /// Ticks with every change.
+    changed: watch::Sender<()>,
 }
 
 /// What a name means in the network.
@@ -81,6 +94,12 @@ pub(crate) enum NameMatch {
 }
 
 impl Catalog {
+    /// Ticks whenever what is known here may have changed: whoever misses something looks, waits for
+    /// this and looks again.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Whether a node's list is the one that is known already.
     pub(crate) fn knows(&self, node: Peer, list: BlockId) -> bool {
         self.lock().offered.get(&node).is_some_and(|offered| offered.list == list)
@@ -94,31 +113,34 @@ impl Catalog {
             card.statement.ext.clear();
             card.statement.sha256.clear();
         }
-        let mut state = self.lock();
-        if state.offered.get(&node).is_some_and(|known| known.seq > head.seq) {
-            return;
-        }
-        state.offered.remove(&node);
-        let (list, seq, expires) = (head.list, head.seq, head.expires);
-        state.offered.insert(node, Offered { list, seq, expires, len, cards });
-        state.hear(node);
-        let taken =
-            |state: &State| state.offered.values().map(|offered| offered.len).sum::<usize>();
-        while taken(&state) > BYTES || state.offered.len() > NODES {
-            let most = state.offered.iter().max_by_key(|(_, offered)| (offered.len, offered.seq));
-            let Some(most) = most.map(|(node, _)| *node) else { break };
-            tracing::warn!(node = %most, "the catalog is full, the longest list is left out");
-            state.offered.remove(&most);
-        }
+        self.change(|state| {
+            if state.offered.get(&node).is_some_and(|known| known.seq > head.seq) {
+                return;
+            }
+            state.offered.remove(&node);
+            let (list, seq, expires) = (head.list, head.seq, head.expires);
+            state.offered.insert(node, Offered { list, seq, expires, len, cards });
+            state.hear(node);
+            let taken =
+                |state: &State| state.offered.values().map(|offered| offered.len).sum::<usize>();
+            while taken(state) > BYTES || state.offered.len() > NODES {
+                let most =
+                    state.offered.iter().max_by_key(|(_, offered)| (offered.len, offered.seq));
+                let Some(most) = most.map(|(node, _)| *node) else { break };
+                tracing::warn!(node = %most, "the catalog is full, the longest list is left out");
+                state.offered.remove(&most);
+            }
+        });
     }
 
     /// A head that names the known list keeps it alive.
     pub(crate) fn refresh(&self, node: Peer, expires: u64) {
-        let mut state = self.lock();
-        state.hear(node);
-        if let Some(offered) = state.offered.get_mut(&node) {
-            offered.expires = offered.expires.max(expires);
-        }
+        self.change(|state| {
+            state.hear(node);
+            if let Some(offered) = state.offered.get_mut(&node) {
+                offered.expires = offered.expires.max(expires);
+            }
+        });
     }
 
     /// Whether a node's list was heard of since then.
@@ -126,30 +148,38 @@ impl Catalog {
         self.lock().heard.get(&node).is_some_and(|at| *at >= then)
     }
 
+    /// Whether a node was within reach of gossip at some moment, and heard what was said then.
+    pub(crate) fn reached_at(&self, node: Peer, moment: Instant) -> bool {
+        self.lock().reached.get(&node).is_some_and(|since| *since < moment)
+    }
+
     /// Takes what a peer calls itself.
     pub(crate) fn put_name(&self, peer: Peer, name: Option<&str>) {
-        let mut state = self.lock();
-        let State { names, gone, .. } = &mut *state;
-        gone.remove(&peer);
-        let Some(name) = name.and_then(names::claim) else {
-            names.remove(&peer);
-            return;
-        };
-        if names.len() >= NODES && !names.contains_key(&peer) {
-            names.retain(|peer, _| !gone.contains(peer));
-            gone.clear();
-        }
-        if names.len() < NODES || names.contains_key(&peer) {
-            names.insert(peer, name);
-        }
+        self.change(|state| {
+            let State { names, gone, .. } = state;
+            gone.remove(&peer);
+            let Some(name) = name.and_then(names::claim) else {
+                names.remove(&peer);
+                return;
+            };
+            if names.len() >= NODES && !names.contains_key(&peer) {
+                names.retain(|peer, _| !gone.contains(peer));
+                gone.clear();
+            }
+            if names.len() < NODES || names.contains_key(&peer) {
+                names.insert(peer, name);
+            }
+        });
     }
 
     /// A peer has left. Its name is shown as long as there is room for it.
     pub(crate) fn left(&self, peer: Peer) {
-        let mut state = self.lock();
-        if state.names.contains_key(&peer) {
-            state.gone.insert(peer);
-        }
+        self.change(|state| {
+            state.reached.remove(&peer);
+            if state.names.contains_key(&peer) {
+                state.gone.insert(peer);
+            }
+        });
     }
 
     /// What a peer calls itself.
@@ -167,14 +197,17 @@ impl Catalog {
 
     /// Takes what a node can do.
     pub(crate) fn put_capability(&self, node: Peer, capability: Capability) {
-        let mut state = self.lock();
-        state.capabilities.insert(node, capability);
-        if state.capabilities.len() > NODES {
-            let first = state.capabilities.iter().min_by_key(|(_, capability)| capability.expires);
-            if let Some(first) = first.map(|(node, _)| *node) {
-                state.capabilities.remove(&first);
+        self.change(|state| {
+            state.reach(node);
+            state.capabilities.insert(node, capability);
+            if state.capabilities.len() > NODES {
+                let first =
+                    state.capabilities.iter().min_by_key(|(_, capability)| capability.expires);
+                if let Some(first) = first.map(|(node, _)| *node) {
+                    state.capabilities.remove(&first);
+                }
             }
-        }
+        });
     }
 
     /// What a node can do.
@@ -199,9 +232,10 @@ impl Catalog {
 
     /// Drops what has ended.
     pub(crate) fn sweep(&self, now: u64) {
-        let mut state = self.lock();
-        state.offered.retain(|_, offered| offered.expires > now);
-        state.capabilities.retain(|_, capability| capability.expires > now);
+        self.change(|state| {
+            state.offered.retain(|_, offered| offered.expires > now);
+            state.capabilities.retain(|_, capability| capability.expires > now);
+        });
     }
 
     /// Nodes that offer a model.
@@ -313,6 +347,12 @@ impl Catalog {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
     }
+
+    /// Changes what is known, and tells of it once the lock is free again.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.send_replace(());
+    }
 }
 
 fn kind(card: &Card) -> &'static str {
@@ -338,139 +378,4 @@ fn description(card: &Card) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use hive_protocol::card::Kind;
-
-    use super::*;
-
-    fn node(byte: u8) -> Peer {
-        hive_swarm::NodeIdentity::from_ed25519_secret([byte; 32]).peer()
-    }
-
-    fn card(name: &str, id: &[u8]) -> Verified<Card> {
-        let publisher = NodeKey([7; 32]);
-        let statement = Card {
-            v: 1,
-            id: BlockId::of(id),
-            publisher,
-            version: 1,
-            name: name.parse().unwrap(),
-            kind: Kind::Model,
-            size: 10,
-            format: Some("gguf".into()),
-            architecture: None,
-            quantization: None,
-            parameters: None,
-            license: None,
-            source: None,
-            sha256: BTreeMap::new(),
-            parents: Vec::new(),
-            issued: 0,
-            expires: 100,
-            ext: BTreeMap::new(),
-            critical: Vec::new(),
-        };
-        Verified { publisher, statement }
-    }
-
-    fn head(node: Peer, seq: u64) -> Head {
-        let list = BlockId::of(&seq.to_be_bytes());
-        Head { v: 1, node: node.node_key().unwrap(), seq, list, count: 1, issued: 0, expires: 100 }
-    }
-
-    #[test]
-    fn a_list_that_arrives_late_does_not_replace_a_newer_one() {
-        let (catalog, node) = (Catalog::default(), node(1));
-        catalog.put(node, &head(node, 2), 100, vec![card("new", b"new")]);
-        catalog.put(node, &head(node, 1), 100, vec![card("old", b"old")]);
-        assert_eq!(catalog.by_name("old"), NameMatch::Unknown);
-        assert_eq!(catalog.by_name("new"), NameMatch::One(BlockId::of(b"new")));
-        assert_eq!(catalog.holders(BlockId::of(b"new")), [node]);
-    }
-
-    #[test]
-    fn a_flood_costs_the_flooder_and_not_the_small() {
-        let (catalog, small) = (Catalog::default(), node(1));
-        catalog.put(small, &head(small, 1), 1000, vec![card("small", b"small")]);
-        for byte in 2..40 {
-            let flooder = node(byte);
-            catalog.put(flooder, &head(flooder, 1), 4 << 20, vec![card("flood", &[byte])]);
-        }
-        assert_eq!(catalog.by_name("small"), NameMatch::One(BlockId::of(b"small")));
-        assert!(catalog.n_nodes() <= 17, "64 MiB hold 16 lists of 4 MiB: {}", catalog.n_nodes());
-    }
-
-    #[test]
-    fn one_name_for_two_models_is_several_and_what_ended_is_forgotten() {
-        let catalog = Catalog::default();
-        let (a, b) = (node(1), node(2));
-        catalog.put(a, &head(a, 1), 100, vec![card("twin", b"one")]);
-        catalog.put(b, &head(b, 1), 100, vec![card("twin", b"two")]);
-        assert!(matches!(catalog.by_name("twin"), NameMatch::Several(ids) if ids.len() == 2));
-        let twins = SearchRequest { text: "TWIN".into(), ..SearchRequest::default() };
-        assert_eq!(catalog.search(&twins, |_| false, |_| None).len(), 2);
-        catalog.sweep(100);
-        assert_eq!(catalog.by_name("twin"), NameMatch::Unknown);
-    }
-
-    #[test]
-    fn a_search_takes_kind_size_and_fit_and_finds_peers_by_name() {
-        let (catalog, node) = (Catalog::default(), node(1));
-        let mut data = card("words", b"words");
-        data.statement.kind = Kind::Dataset;
-        let mut large = card("large", b"large");
-        (large.statement.size, large.statement.parameters) = (1000, Some(7));
-        catalog.put(node, &head(node, 1), 100, vec![card("small", b"small"), large, data]);
-        catalog.put_name(node, Some("kit\u{202e}chen"));
-        let found = |request: SearchRequest| -> Vec<String> {
-            let offers = catalog.search(&request, |_| false, |size| Some(size < 100));
-            offers.into_iter().map(|offer| offer.name).collect()
-        };
-        let all = SearchRequest::default;
-        assert_eq!(found(SearchRequest { kind: Some("dataset".into()), ..all() }), ["words"]);
-        assert_eq!(found(SearchRequest { max_size: Some(10), ..all() }), ["small", "words"]);
-        assert_eq!(
-            found(SearchRequest { fits: true, ..all() }),
-            ["small"],
-            "a data set runs nowhere"
-        );
-        assert_eq!(found(SearchRequest { text: "KITCHEN".into(), ..all() }).len(), 3);
-        let request = SearchRequest { text: "large".into(), ..all() };
-        let offer = catalog.search(&request, |_| true, |_| Some(false)).remove(0);
-        assert_eq!((offer.parameters, offer.fits, offer.here), (Some(7), Some(false), true));
-        assert_eq!(offer.peers[0].name.as_deref(), Some("kitchen"));
-    }
-
-    #[test]
-    fn names_of_those_who_left_make_room_for_those_who_come() {
-        let catalog = Catalog::default();
-        let peer = |n: usize| {
-            let mut seed = [0; 32];
-            seed[..8].copy_from_slice(&n.to_le_bytes());
-            hive_swarm::NodeIdentity::from_ed25519_secret(seed).peer()
-        };
-        let peers: Vec<Peer> = (0..=NODES).map(peer).collect();
-        for peer in &peers[..NODES] {
-            catalog.put_name(*peer, Some("crowd"));
-        }
-        catalog.left(peers[0]);
-        assert!(catalog.peer_name(peers[0]).is_some(), "there is room");
-        catalog.put_name(peers[NODES], Some("late"));
-        assert_eq!(catalog.peer_name(peers[NODES]).as_deref(), Some("late"));
-        assert_eq!(catalog.peer_name(peers[0]), None);
-        assert!(catalog.peer_name(peers[1]).is_some(), "who is here keeps its name");
-    }
-
-    #[test]
-    fn two_peers_of_one_name_are_two_peers() {
-        let (catalog, a, b) = (Catalog::default(), node(1), node(2));
-        catalog.put_name(a, Some("kitchen"));
-        assert_eq!(catalog.peers_called("kitchen"), [a]);
-        catalog.put_name(b, Some("kitchen"));
-        assert_eq!(catalog.peers_called("kitchen").len(), 2);
-        catalog.put_name(a, None);
-        assert_eq!(catalog.peers_called("kitchen"), [b]);
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@
 mod blocks;
 mod driver;
 mod job;
+mod relayed;
 mod report;
 mod sources;
 mod transfer;
@@ -19,12 +20,12 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use hive_api::{ErrorKind, Events, FetchEvent, FetchRequest, FetchSummary, HiveError, Result};
 use hive_protocol::BlockId;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 
@@ -42,9 +43,6 @@ const FETCHES: usize = 64;
 /// Characters of an id that are enough to name it.
 const PART_OF_ID: usize = 6;
 
-/// How often a name that is not known yet is looked for in the catalog.
-const NAME_STEP: Duration = Duration::from_millis(200);
-
 /// The fetches that are going on.
 #[derive(Debug, Default)]
 pub(crate) struct Fetches {
@@ -61,6 +59,8 @@ pub(crate) struct Running {
     cancel: CancellationToken,
     /// Whether to go on while nobody has it; any follower can ask for that.
     wait: AtomicBool,
+    /// Bytes that may come through relays; any follower can allow more.
+    relayed: Arc<relayed::Allowance>,
     /// What a follower that comes later has to hear first, and what `status` shows.
     seen: Mutex<Seen>,
 }
@@ -76,6 +76,11 @@ impl Running {
     /// Whether to go on while nobody has it.
     pub(crate) fn waits(&self) -> bool {
         self.wait.load(Ordering::Relaxed)
+    }
+
+    /// What may come through relays.
+    pub(crate) fn relayed(&self) -> &Arc<relayed::Allowance> {
+        &self.relayed
     }
 
     /// Tells all followers.
@@ -254,6 +259,7 @@ impl Local {
                 Some(known) if !known.cancel.is_cancelled() => {
                     known.followers.fetch_add(1, Ordering::AcqRel);
                     known.wait.fetch_or(request.wait, Ordering::Relaxed);
+                    known.relayed.raise(request.relay_bulk);
                     (follow(known.clone()), None)
                 }
                 _ => {
@@ -270,6 +276,7 @@ impl Local {
                         followers: AtomicUsize::new(1),
                         cancel: self.stop.child_token(),
                         wait: AtomicBool::new(request.wait),
+                        relayed: relayed::Allowance::new(request.relay_bulk),
                         seen: Mutex::default(),
                     });
                     running.insert(id, new.clone());
@@ -325,6 +332,7 @@ impl Local {
         let here = blocking(move || Ok(store.resolve(&known).ok())).await?;
         // What a node that has just started knows of the network it has yet to hear.
         let give_up = Instant::now() + self.config.provider_timeout;
+        let mut changes = self.catalog.changes();
         loop {
             match (self.catalog.by_name(text), here) {
                 (NameMatch::One(id), _) | (NameMatch::Unknown, Some(id)) => return Ok(id),
@@ -350,7 +358,9 @@ impl Local {
                     .hint("`hive search` lists what the network offers"));
             }
             tokio::select! {
-                () = tokio::time::sleep(NAME_STEP) => {}
+                // The catalog lives as long as the node.
+                _ = changes.changed() => {}
+                () = tokio::time::sleep_until(give_up), if !wait => {}
                 () = self.stop.cancelled() => return Err(errors::stopping()),
             }
         }

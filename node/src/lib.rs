@@ -9,12 +9,16 @@ mod add;
 mod announce;
 mod book;
 mod catalog;
+mod clock;
 mod config;
 mod describe;
+mod dnssd;
+mod doctor;
 mod engines;
 mod errors;
 mod fetch;
 mod fit;
+mod goodput;
 mod keys;
 mod library;
 mod listen;
@@ -23,14 +27,17 @@ mod machine;
 mod metrics;
 mod names;
 mod network;
+mod networks;
 mod pull;
 mod quantize;
+mod reach;
 mod read;
 mod run;
 mod serve;
 mod start;
 
-pub use config::{Config, DhtServer};
+pub use config::{Config, DhtServer, FaultCounts, Faults, NetworkState, Peer, Relay};
+pub use doctor::{doctor, public_hosts};
 pub use start::Node;
 
 /// The first argument that makes a program a model's process: it then calls [`infer`] and nothing

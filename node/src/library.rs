@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::catalog::{self, NameMatch};
 use crate::describe::{self, Description};
 use crate::local::{Local, blocking, send_last};
-use crate::{errors, fit};
+use crate::{errors, fit, reach};
 
 /// Events of a running `verify` that may wait for their reader.
 const EVENTS: usize = 64;
@@ -414,24 +414,27 @@ impl Local {
             Ok((models, usage))
         })
         .await?;
-        let connected = match &self.swarm {
-            Some(swarm) => swarm.network_state().await.connected,
-            None => 0,
-        };
-        Ok(Status {
+        let mut status = Status {
             name: self.config.node_name.clone(),
             peer: self.peer.to_string(),
             addresses: self.addresses().await,
-            connected: connected as u64,
             models,
             fetches: self.fetches.summaries(),
             network: self.config.network.clone(),
+            membership: self.networks.own(),
             home: self.config.home.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             uptime: self.started.elapsed().as_secs_f64(),
             uploaded: self.uploaded.load(std::sync::atomic::Ordering::Relaxed),
             disk_used: usage.used,
             disk_free: usage.free,
-        })
+            lan_only: self.config.lan_only,
+            ..Status::default()
+        };
+        if let Some(swarm) = &self.swarm {
+            reach::describe(&mut status, swarm.network_state().await);
+            status.relay = reach::serving(swarm.relay_state().await, &self.config);
+        }
+        Ok(status)
     }
 }

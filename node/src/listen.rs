@@ -101,7 +101,7 @@ enum Judgement {
 fn judge_head(local: &Local, source: Peer, bytes: &[u8]) -> Result<(Judgement, Option<Head>)> {
     let head = match signed::verify::<Head>(bytes, &local.config.network, now()) {
         Ok(Verified { statement, .. }) => statement,
-        Err(error) => return Ok((fault(source, &error), None)),
+        Err(error) => return Ok((fault(local, source, &error), None)),
     };
     let fresh = is_fresh(local, "head", source, head.node, head.seq)?;
     if fresh != Judgement::Accept {
@@ -122,10 +122,11 @@ fn judge_capability(
 ) -> Result<(Judgement, Option<Head>)> {
     let capability = match signed::verify::<Capability>(bytes, &local.config.network, now()) {
         Ok(Verified { statement, .. }) => statement,
-        Err(error) => return Ok((fault(source, &error), None)),
+        Err(error) => return Ok((fault(local, source, &error), None)),
     };
     let fresh = is_fresh(local, "capability", source, capability.node, capability.seq)?;
     if fresh == Judgement::Accept {
+        local.clock.heard(source, capability.issued, now());
         local.catalog.put_capability(source, capability);
     }
     Ok((fresh, None))
@@ -142,10 +143,14 @@ fn is_fresh(local: &Local, kind: &str, source: Peer, node: NodeKey, seq: u64) ->
 }
 
 /// A clock that is off is nobody's malice; a wrong signature or form is.
-fn fault(source: Peer, error: &SignedError) -> Judgement {
+fn fault(local: &Local, source: Peer, error: &SignedError) -> Judgement {
     tracing::debug!(%source, %error, "an announcement that does not count");
     match error {
-        SignedError::FromTheFuture { .. } | SignedError::Expired { .. } => Judgement::Ignore,
+        SignedError::FromTheFuture { issued, now } => {
+            local.clock.heard(source, *issued, *now);
+            Judgement::Ignore
+        }
+        SignedError::Expired { .. } => Judgement::Ignore,
         _ => Judgement::Reject,
     }
 }

@@ -8,10 +8,10 @@ use std::time::Instant;
 use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
 use hive_api::{
-    AddEvent, AddRequest, Discovered, EmbedRequest, Embeddings, Events, FetchEvent, FetchRequest,
-    GcReport, Hive, HiveError, Identity, Listing, LoadedModel, ModelDetails, ModelSummary, Offer,
-    PeerSummary, PullEvent, PullRequest, QuantizeEvent, QuantizeRequest, Result, RunEvent,
-    RunRequest, SearchRequest, Status, VerifyEvent, Visibility,
+    AddEvent, AddRequest, Diagnosis, Discovered, EmbedRequest, Embeddings, Events, FetchEvent,
+    FetchRequest, GcReport, Hive, HiveError, Identity, Listing, LoadedModel, ModelDetails,
+    ModelSummary, Offer, PeerSummary, PullEvent, PullRequest, QuantizeEvent, QuantizeRequest,
+    Result, RunEvent, RunRequest, SearchRequest, Status, VerifyEvent, Visibility,
 };
 use hive_store::Store;
 use hive_swarm as swarm;
@@ -20,11 +20,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::engines::Engines;
 use crate::errors;
 use crate::fetch::Fetches;
+use crate::goodput::Goodput;
+use crate::networks::Networks;
 use crate::pull::Pulls;
+use crate::reach::Reach;
 
 /// A node in this process. Cheap to clone; all clones are one node.
 #[derive(Clone)]
@@ -50,8 +54,16 @@ pub(crate) struct Inner {
     pub(crate) pulls: Pulls,
     /// Models that are loaded.
     pub(crate) engines: Engines,
+    /// The private network that this node is in, and the files of all that the home knows.
+    pub(crate) networks: Networks,
     /// What other nodes announced.
     pub(crate) catalog: Catalog,
+    /// What peers say of their routers.
+    pub(crate) reach: Reach,
+    /// How fast chunks go to and from each peer.
+    pub(crate) goodput: Goodput,
+    /// What others' clocks say of ours.
+    pub(crate) clock: Clock,
     /// Wakes the announcer: what this node offers has changed.
     pub(crate) offers: Notify,
     /// Wakes the announcer: a peer asked for what this node offers.
@@ -245,6 +257,10 @@ impl Hive for Local {
 
     async fn status(&self) -> Result<Status> {
         self.node_status().await
+    }
+
+    async fn doctor(&self) -> Result<Diagnosis> {
+        self.diagnose().await
     }
 
     async fn shutdown(&self) -> Result<()> {

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use hive_api::Result;
+use hive_api::{Reachability, Result, Status};
 use hive_telemetry::metrics::{Figure, Value};
 
 use crate::engines::figures::{BOUNDS, Figures, Histogram};
@@ -31,9 +31,38 @@ impl Local {
                 Value::Counter(self.downloaded.load(Relaxed)),
             ),
         ];
+        figures.extend(of_network(&status));
         figures.extend(of_engines(&self.engines.figures()));
         Ok(self.metrics.text(env!("CARGO_PKG_VERSION"), figures))
     }
+}
+
+fn of_network(status: &Status) -> Vec<Figure> {
+    let direct = status.reachability == Reachability::Direct;
+    let reserved = status.relays.iter().filter(|relay| relay.reserved).count() as u64;
+    let mut figures = vec![
+        plain("reachable", "Whether others get in directly.", gauge(u64::from(direct))),
+        plain("relays_reserved", "Relays that let others reach this node.", gauge(reserved)),
+        plain("dht_peers", "Peers in the routing table.", gauge(status.dht.peers)),
+    ];
+    let Some(relay) = &status.relay else { return figures };
+    let rows = relay.refused.iter().map(|(why, n)| (why.clone(), *n)).collect();
+    figures.extend([
+        plain(
+            "relay_reservations",
+            "Peers reachable through this relay.",
+            gauge(relay.reservations),
+        ),
+        plain("relay_circuits", "Circuits that are open.", gauge(relay.circuits)),
+        bytes("relay_relayed", "What went through circuits.", Value::Counter(relay.bytes)),
+        plain("relay_over_budget", "Peers and networks over budget.", gauge(relay.over_budget)),
+        plain(
+            "relay_refused",
+            "Reservations and circuits that were refused.",
+            Value::Counters { label: "reason", rows },
+        ),
+    ]);
+    figures
 }
 
 fn of_engines(engines: &Figures) -> Vec<Figure> {
@@ -90,7 +119,28 @@ fn histogram(histogram: &Histogram) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use hive_api::RelayService;
+
     use super::*;
+
+    #[test]
+    fn a_relay_says_whom_it_refused_and_why() {
+        let mut status = Status { reachability: Reachability::Direct, ..Status::default() };
+        let text = |status: &Status| {
+            hive_telemetry::metrics::Metrics::default().text("0", of_network(status))
+        };
+        assert!(!text(&status).contains("hive_relay_"));
+        let refused = [("peer_bytes".to_owned(), 4)].into();
+        status.relay = Some(RelayService { refused, bytes: 9, ..RelayService::default() });
+        let text = text(&status);
+        for line in [
+            "hive_reachable 1",
+            "hive_relay_relayed_bytes_total 9",
+            "hive_relay_refused_total{reason=\"peer_bytes\"} 4",
+        ] {
+            assert!(text.lines().any(|said| said == line), "{line}\n{text}");
+        }
+    }
 
     #[test]
     fn every_figure_of_the_engines_has_a_name_of_its_own() {

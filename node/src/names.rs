@@ -10,8 +10,6 @@ use crate::local::Local;
 
 /// Bytes of a name that are shown.
 const LEN: usize = 64;
-/// How often a name that nobody has yet is looked for.
-const STEP: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// A name as it may be shown: without what commands a terminal, and short.
 pub(crate) fn claim(text: &str) -> Option<String> {
@@ -54,6 +52,7 @@ impl Local {
 
     async fn peer_called(&self, name: &str) -> Result<String> {
         let give_up = Instant::now() + self.config.provider_timeout;
+        let mut changes = self.catalog.changes();
         loop {
             match self.catalog.peers_called(name).as_slice() {
                 [peer] => return Ok(peer.to_string()),
@@ -71,7 +70,9 @@ impl Local {
                     .hint("`hive peers` lists them; a peer's id or full address will do, too"));
             }
             tokio::select! {
-                () = tokio::time::sleep(STEP) => {}
+                // The catalog lives as long as the node.
+                _ = changes.changed() => {}
+                () = tokio::time::sleep_until(give_up) => {}
                 () = self.stop.cancelled() => return Err(crate::errors::stopping()),
             }
         }

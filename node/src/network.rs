@@ -12,25 +12,24 @@ use hive_swarm as swarm;
 
 use crate::errors;
 use crate::local::{Local, blocking};
-use crate::{announce, fit, names};
+use crate::{announce, fit, names, reach};
 
 /// Peers that are asked for their offers at once.
 const ASKED: usize = 64;
 /// How long a peer has to say whether it will announce them.
 const ANSWER: Duration = Duration::from_secs(3);
-/// How often to look whether all have.
-const STEP: Duration = Duration::from_millis(100);
 
 impl Local {
     pub(crate) async fn known_peers(&self) -> Result<Vec<PeerSummary>> {
         let Some(swarm) = &self.swarm else { return Ok(Vec::new()) };
+        let network = swarm.network_state().await;
         let mut peers: Vec<PeerSummary> =
-            swarm.peers().await.into_iter().map(|peer| self.summary(peer)).collect();
+            swarm.peers().await.into_iter().map(|peer| self.summary(peer, &network)).collect();
         peers.sort_by(|a, b| (!a.connected, &a.peer).cmp(&(!b.connected, &b.peer)));
         Ok(peers)
     }
 
-    fn summary(&self, state: swarm::PeerState) -> PeerSummary {
+    fn summary(&self, state: swarm::PeerState, network: &swarm::NetworkState) -> PeerSummary {
         let (said, capability) = match self.catalog.capability(state.peer) {
             Some((name, capability)) => (name, Some(capability)),
             None => (None, None),
@@ -39,10 +38,14 @@ impl Local {
             until.duration_since(SystemTime::now()).ok().map(|left| left.as_secs())
         };
         let mut transports: Vec<String> =
-            state.transports.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
+            state.transports.iter().map(|kind| reach::transport(*kind)).collect();
         transports.sort();
         transports.dedup();
         PeerSummary {
+            path: reach::path(&state),
+            links: reach::links(&state),
+            goodput: self.goodput.of(state.peer),
+            why: self.reach.why(&state, network),
             peer: state.peer.to_string(),
             name: said.or_else(|| state.name.as_deref().and_then(names::claim)),
             agent: state.agent,
@@ -56,6 +59,12 @@ impl Local {
     }
 
     pub(crate) async fn connect_to(&self, address: &str) -> Result<()> {
+        if !self.config.may_dial(address) {
+            let message =
+                format!("`{address}` is not dialed: this node keeps to the LAN (`lan-only`)");
+            return Err(HiveError::new(ErrorKind::Refused, message)
+                .hint("give a private IP address, or run the node without `--lan-only`"));
+        }
         self.swarm()?.dial(address).await.map(drop).map_err(|error| {
             let kind = match &error {
                 swarm::DialError::Address { .. } => ErrorKind::Usage,
@@ -109,9 +118,12 @@ impl Local {
         let will: Vec<_> = join_all(peers).await.into_iter().flatten().collect();
         let told = |peer: &swarm::Peer| self.catalog.heard_since(*peer, begun);
         let deadline = tokio::time::Instant::from_std(begun) + announce::NEWCOMERS + ANSWER;
-        while !will.iter().all(told) && tokio::time::Instant::now() < deadline {
+        let mut changes = self.catalog.changes();
+        while !will.iter().all(told) {
             tokio::select! {
-                () = tokio::time::sleep(STEP) => {}
+                // The catalog lives as long as the node.
+                _ = changes.changed() => {}
+                () = tokio::time::sleep_until(deadline) => return,
                 () = self.stop.cancelled() => return,
             }
         }

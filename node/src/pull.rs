@@ -96,12 +96,25 @@ pub(crate) fn source(store: &store::Store, id: &BlockId) -> Result<Option<String
 
 impl Local {
     pub(crate) async fn look_at(&self, request: PullRequest) -> Result<Listing> {
+        self.refuse_beyond_the_lan(&request.source)?;
         let mut listing = self.pulls.hub.look(&request, &silent()).await?;
         let memory = machine::look().memory;
         for choice in &mut listing.choices {
             choice.fits = (memory > 0).then(|| fits(choice.size, memory));
         }
         Ok(listing)
+    }
+
+    /// What other programs left on this disk is as near as can be; hubs and addresses are not.
+    fn refuse_beyond_the_lan(&self, source: &str) -> Result<()> {
+        if !self.config.lan_only || source.starts_with("ollama:") {
+            return Ok(());
+        }
+        let message = format!("`{source}` is not fetched: this node keeps to the LAN (`lan-only`)");
+        Err(HiveError::new(ErrorKind::Refused, message).hint(
+            "add a file or directory of this disk, `hive fetch` it from a node of the LAN, or run \
+             the node without `--lan-only`",
+        ))
     }
 
     pub(crate) async fn discover_models(&self) -> Result<Vec<Discovered>> {
@@ -130,6 +143,7 @@ impl Local {
         request: PullRequest,
         events: &mpsc::Sender<Result<PullEvent>>,
     ) -> Result<Added> {
+        self.refuse_beyond_the_lan(&request.source)?;
         let name = request.name.as_deref().map(parse_name).transpose()?;
         let plan = self.pulls.hub.plan(&request, &teller(events)).await?;
         // What is here already under another name keeps that one, unless this one was asked for.

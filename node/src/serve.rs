@@ -20,8 +20,8 @@ use tokio::sync::{Semaphore, mpsc};
 pub(crate) use chunks::run as serve_chunks;
 
 use crate::announce::ANNOUNCE;
-use crate::errors;
 use crate::local::{Local, blocking};
+use crate::{errors, reach};
 use history::History;
 
 /// Questions answered at once; each is a look into the index.
@@ -43,9 +43,20 @@ pub(crate) async fn serve_requests(local: Local, mut requests: mpsc::Receiver<In
         {
             local.asked.notify_one();
         }
+        if let Request::Hello { features } = &request {
+            local.reach.hear(peer, features);
+        }
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let (this, history) = (local.clone(), history.clone());
         local.tasks.spawn(async move {
+            if matches!(request, Request::Hello { .. }) {
+                reply.send(hello(&this).await);
+                return drop(permit);
+            }
+            if !this.config.serve {
+                reply.send(Response::NotHeld);
+                return drop(permit);
+            }
             let answer = blocking(move || answer(&this.store, &history, request)).await;
             reply.send(answer.unwrap_or_else(|error| {
                 tracing::warn!(%peer, %error, "cannot answer");
@@ -54,6 +65,18 @@ pub(crate) async fn serve_requests(local: Local, mut requests: mpsc::Receiver<In
             drop(permit);
         });
     }
+}
+
+/// What this node is and can.
+async fn hello(local: &Local) -> Response {
+    let mut features = Vec::new();
+    if local.config.serve {
+        features.push(ANNOUNCE.into());
+    }
+    if let Some(swarm) = &local.swarm {
+        features.extend(reach::features(&swarm.network_state().await));
+    }
+    Response::Hello { features, agent: crate::AGENT.into() }
 }
 
 fn answer(store: &store::Store, history: &History, request: Request) -> Result<Response> {
@@ -88,8 +111,9 @@ fn answer(store: &store::Store, history: &History, request: Request) -> Result<R
             }
             Response::HaveChunks(ByteBuf::from(bits))
         }
-        Request::Hello { .. } => {
-            Response::Hello { features: vec![ANNOUNCE.into()], agent: crate::AGENT.into() }
-        }
+        // The swarm answers these itself where there is an admin to ask.
+        Request::Redeem(_) => Response::Unsupported,
+        // Answered before: it is no look into the store.
+        Request::Hello { .. } => Response::Unsupported,
     })
 }

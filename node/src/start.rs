@@ -7,21 +7,26 @@ use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use hive_api::{ErrorKind, Hive, HiveError, Result};
+use hive_protocol::NodeKey;
 use hive_store::{self as store, Store};
-use hive_swarm::{self as swarm, NodeIdentity};
-use tokio::sync::Notify;
+use hive_swarm::{self as swarm, NodeIdentity, RelayServer};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::clock::Clock;
+use crate::config::{Config, Relay};
 use crate::engines::Engines;
 use crate::fetch::Fetches;
+use crate::goodput::Goodput;
 use crate::keys::{self, KeyError};
 use crate::local::{Inner, Local, blocking, now};
+use crate::networks::{self, Networks};
 use crate::pull::Pulls;
-use crate::{announce, book, errors, listen, serve};
+use crate::reach::{self, Reach};
+use crate::{announce, book, dnssd, errors, listen, serve};
 
 /// Where the index keeps whose home it is, to notice a lost key.
 const OWNER: &str = "identity/peer";
@@ -35,6 +40,7 @@ pub struct Node {
     local: Local,
     addresses: Vec<String>,
     api: Option<hive_http::Server>,
+    scrape: Option<hive_http::Scrape>,
     swarm_task: Option<JoinHandle<()>>,
 }
 
@@ -48,10 +54,12 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self> {
         let settings = config.clone();
         let (store, node_key, publisher_key) = blocking(move || open_home(&settings)).await?;
+        let node = NodeKey(node_key.verifying_key().to_bytes());
+        let (config, networks) = blocking(move || networks::open(config, node)).await?;
         let identity = NodeIdentity::from_ed25519_secret(node_key.to_bytes());
         let stop = CancellationToken::new();
         let started = if config.online {
-            Some(start_swarm(&config, &store, &identity, &stop).await?)
+            Some(start_swarm(&config, &networks, &store, &identity, &stop).await?)
         } else {
             None
         };
@@ -69,7 +77,11 @@ impl Node {
             fetches: Fetches::default(),
             engines,
             pulls: Pulls::default(),
+            networks,
             catalog: Catalog::default(),
+            reach: Reach::default(),
+            goodput: Goodput::default(),
+            clock: Clock::default(),
             offers: Notify::new(),
             asked: Notify::new(),
             asked_others: Mutex::new(None),
@@ -88,23 +100,43 @@ impl Node {
                 tasks.spawn(serve::serve_requests(local.clone(), started.requests));
                 tasks.spawn(serve::serve_chunks(local.clone(), started.chunks));
                 tasks.spawn(listen::run(local.clone(), started.gossip));
-                tasks.spawn(announce::run(local.clone()));
+                if local.config.serve {
+                    tasks.spawn(announce::run(local.clone()));
+                }
+                networks::spawn(&local);
+                tasks.spawn(reach::run(local.clone()));
+                if local.config.mdns {
+                    tasks.spawn(dnssd::run(local.clone()));
+                }
                 tasks.spawn(book::run(local.clone(), started.client));
                 (Some(started.task), addresses)
             }
             None => (None, Vec::new()),
         };
-        let mut node = Self { local, addresses, api: None, swarm_task };
-        if let Some(address) = node.local.config.api {
-            match start_api(&node.local, address).await {
-                Ok(api) => node.api = Some(api),
-                Err(error) => {
-                    node.shutdown().await;
-                    return Err(error);
-                }
+        let mut node = Self { local, addresses, api: None, scrape: None, swarm_task };
+        match node.open_listeners().await {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                node.shutdown().await;
+                Err(error)
             }
         }
-        Ok(node)
+    }
+
+    async fn open_listeners(&mut self) -> Result<()> {
+        let config = &self.local.config;
+        if let Some(address) = config.api {
+            self.api = Some(start_api(&self.local, address).await?);
+        }
+        if let Some(address) = config.metrics {
+            let started = hive_http::Scrape::start(address, self.hive()).await;
+            self.scrape = Some(started.map_err(|error| {
+                let message = format!("cannot serve figures on {address}");
+                HiveError::caused(ErrorKind::Failed, message, &error)
+                    .hint("another program has the port; choose another with `--metrics ADDR`")
+            })?);
+        }
+        Ok(())
     }
 
     /// What fronts see of the node.
@@ -127,6 +159,29 @@ impl Node {
         self.api.as_ref().map(hive_http::Server::address)
     }
 
+    /// Ticks when what the node knows of others may have changed: who is there, what they announced.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.local.catalog.changes()
+    }
+
+    /// How the node stands in the network; `None` in a node without one.
+    pub async fn network_state(&self) -> Option<swarm::NetworkState> {
+        match &self.local.swarm {
+            Some(swarm) => Some(swarm.network_state().await),
+            None => None,
+        }
+    }
+
+    /// Where figures are served without a token, if they are.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.scrape.as_ref().map(hive_http::Scrape::address)
+    }
+
+    /// The node itself, for what is not for fronts.
+    pub(crate) fn local(&self) -> &Local {
+        &self.local
+    }
+
     /// Resolves when somebody asked for the node's end over a front. Cancel safe.
     pub async fn stopped(&self) {
         self.local.stop_asked.cancelled().await;
@@ -136,6 +191,9 @@ impl Node {
     pub async fn shutdown(mut self) {
         if let Some(api) = self.api.take() {
             api.shutdown().await;
+        }
+        if let Some(scrape) = self.scrape.take() {
+            scrape.shutdown().await;
         }
         if let Some(swarm) = &self.local.swarm {
             book::save(&self.local, swarm).await;
@@ -228,26 +286,77 @@ fn open_home(config: &Config) -> Result<(Store, SigningKey, SigningKey)> {
     Ok((store, node_key, publisher_key))
 }
 
+/// What a relay gives: as its operator says, else as the swarm thinks best.
+fn relay_server(relay: &Relay) -> Result<RelayServer> {
+    let mut server = if relay.allow_bulk { RelayServer::bulk() } else { RelayServer::default() };
+    server.bulk_circuit_bytes = relay.circuit_bytes.unwrap_or(server.bulk_circuit_bytes);
+    let set = |budget: &mut swarm::Budget, bytes: Option<u64>, time: Option<Duration>| {
+        budget.bytes = bytes.unwrap_or(budget.bytes);
+        budget.time = time.unwrap_or(budget.time);
+    };
+    set(&mut server.per_peer, relay.peer_bytes, relay.peer_time);
+    set(&mut server.per_network, relay.network_bytes, relay.network_time);
+    let count = |said: Option<u32>, best: usize| said.map_or(best, |count| count as usize);
+    server.max_reservations = count(relay.reservations, server.max_reservations);
+    server.max_circuits = count(relay.circuits, server.max_circuits);
+    server.certificate =
+        relay.certificate.clone().map(|(chain, key)| swarm::CertificateFiles { chain, key });
+    for peer in &relay.allow {
+        server.allow.push(peer.parse().map_err(|error: swarm::PeerParseError| {
+            let message = format!("`{peer}` is no peer's id");
+            HiveError::caused(ErrorKind::Usage, message, &error)
+                .hint("`hive id` prints a node's: 12D3KooW…")
+        })?);
+    }
+    Ok(server)
+}
+
+/// The addresses that may be dialed.
+fn within_reach(config: &Config, addresses: &[String]) -> Vec<String> {
+    let near = |address: &&String| {
+        let near = config.may_dial(address);
+        if !near {
+            tracing::warn!(%address, "not dialed: this node keeps to the LAN (`lan-only`)");
+        }
+        near
+    };
+    addresses.iter().filter(near).cloned().collect()
+}
+
 async fn start_swarm(
     config: &Config,
+    networks: &Networks,
     store: &Store,
     identity: &NodeIdentity,
     stop: &CancellationToken,
 ) -> Result<swarm::Started> {
     let store = store.clone();
-    let known_peers = blocking(move || book::load(&store, now())).await?;
+    let known_peers = blocking({
+        let network = networks.private();
+        move || book::load(&store, network.as_deref(), now())
+    })
+    .await?;
+    let relay = config.relay.as_ref().map(relay_server).transpose()?;
     let swarm_config = swarm::Config {
         network: config.network.clone(),
         listen: config.listen.clone(),
-        bootstrap: config.bootstrap.clone(),
+        bootstrap: within_reach(config, &config.bootstrap),
+        relays: within_reach(config, &config.relays),
+        traverse: config.traverse && !config.lan_only,
+        upnp: config.upnp && !config.lan_only,
+        limits: relay.as_ref().map_or_else(swarm::Limits::default, RelayServer::connection_limits),
+        relay_server: relay,
+        lan_only: config.lan_only,
         external: config.external.clone(),
         mdns: config.mdns,
         dht_server: config.dht_server,
         agent: crate::AGENT.into(),
         node_name: config.node_name.clone(),
-        allow_private: config.allow_private,
+        // What is left of the world when it ends at the LAN.
+        allow_private: config.allow_private || config.lan_only,
         known_peers,
-        ..swarm::Config::default()
+        faults: config.faults.clone(),
+        membership: networks.membership(),
     };
     swarm::start(identity, swarm_config, stop.clone()).map_err(|error| {
         let kind = match &error {

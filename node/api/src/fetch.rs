@@ -18,6 +18,9 @@ pub struct FetchRequest {
     /// Wait for somebody to have it instead of giving up.
     #[serde(default)]
     pub wait: bool,
+    /// Bytes of this fetch that may come through relays whose operators allow it; none if absent.
+    #[serde(default)]
+    pub relay_bulk: Option<u64>,
 }
 
 /// What one peer did in a fetch.
@@ -76,6 +79,14 @@ pub enum FetchEvent {
         name: Option<String>,
         /// What it did.
         reason: String,
+    },
+    /// Something that whoever waits should know, and what to do about it.
+    Note {
+        /// What.
+        text: String,
+        /// What to do next, when there is something.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
     /// Where it stands; about four a second.
     Progress {

@@ -7,13 +7,16 @@ use crate::add::{
     AddEvent, AddRequest, Discovered, Listing, PullEvent, PullRequest, QuantizeEvent,
     QuantizeRequest, Visibility,
 };
+use crate::doctor::Diagnosis;
 use crate::error::HiveError;
 use crate::fetch::{FetchEvent, FetchRequest};
 use crate::model::{
     GcReport, ModelDetails, ModelSummary, Offer, ReadRequest, Reading, SearchRequest, VerifyEvent,
 };
-use crate::peer::{Identity, PeerSummary, Status};
+use crate::network::Networks;
+use crate::peer::{Identity, PeerSummary};
 use crate::run::{EmbedRequest, Embeddings, LoadedModel, RunEvent, RunRequest};
+use crate::status::Status;
 
 /// The result of a call.
 pub type Result<T> = std::result::Result<T, HiveError>;
@@ -24,7 +27,7 @@ pub type Events<T> = BoxStream<'static, Result<T>>;
 
 /// A hive node, here or behind its local API.
 #[async_trait]
-pub trait Hive: Send + Sync {
+pub trait Hive: Networks {
     /// Adds a file or a directory. Dropping the stream stops it.
     async fn add(&self, request: AddRequest) -> Result<Events<AddEvent>>;
     /// Fetches a model, or joins the fetch of it that is going on. Dropping the stream leaves a
@@ -81,6 +84,9 @@ pub trait Hive: Send + Sync {
     async fn metrics(&self) -> Result<String>;
     /// How the node is.
     async fn status(&self) -> Result<Status>;
+    /// Looks at everything that a support engineer would. Takes some seconds, writes a file into the
+    /// home and removes it.
+    async fn doctor(&self) -> Result<Diagnosis>;
     /// Ends the node in good order.
     async fn shutdown(&self) -> Result<()>;
 }

@@ -8,23 +8,29 @@
 //! are promises to programs: `--json` and the local API print them as they stand.
 
 mod add;
+mod doctor;
 mod engine;
 mod error;
 mod fetch;
 mod generate;
 mod hive;
 mod model;
+mod network;
 mod peer;
 mod run;
 mod secret;
+mod status;
 
 pub use add::*;
+pub use doctor::{Check, Diagnosis, Level};
 pub use engine::{Engine, EngineError, EngineOptions, Failure, FailureKind, Output, Part, Ticket};
 pub use error::{ErrorKind, HiveError};
 pub use fetch::*;
 pub use generate::*;
 pub use hive::*;
 pub use model::*;
+pub use network::*;
 pub use peer::*;
 pub use run::*;
 pub use secret::Secret;
+pub use status::*;

@@ -1,8 +1,6 @@
-//! Nodes: this one and others.
+//! Peers, and who a node is.
 
 use serde::{Deserialize, Serialize};
-
-use crate::fetch::FetchSummary;
 
 /// A peer, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,6 +31,19 @@ pub struct PeerSummary {
     pub addresses: Vec<String>,
     /// `tcp`, `quic`; several when there are several connections.
     pub transports: Vec<String>,
+    /// How bytes go to it; `null` when none do.
+    #[serde(default)]
+    pub path: Option<PeerPath>,
+    /// The connections, direct ones first.
+    #[serde(default)]
+    pub links: Vec<PeerLink>,
+    /// Bytes a second of chunks that came from it and went to it in the last minute, counting only
+    /// the seconds in which any did; `null` when none did.
+    #[serde(default)]
+    pub goodput: Option<f64>,
+    /// Why it is direct or relayed, in one sentence; `null` when there is no connection.
+    #[serde(default)]
+    pub why: Option<String>,
     /// Round-trip time in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
@@ -42,6 +53,36 @@ pub struct PeerSummary {
     /// What it can do, when it announced it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<CapabilitySummary>,
+}
+
+/// How bytes go to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PeerPath {
+    /// From machine to machine.
+    Direct,
+    /// Through another node, the relay.
+    Relayed,
+}
+
+/// One connection with a peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PeerLink {
+    /// `tcp`, `quic`, `websocket`, `relay`.
+    pub transport: String,
+    /// Where the other side is.
+    pub address: String,
+    /// The relay's id, if it goes through one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
+    /// Of a relayed one: whether the relay's operator lets models through.
+    pub allows_bulk: bool,
+    /// Seconds that it has been there.
+    pub age: f64,
+    /// Whether this node began it.
+    pub outbound: bool,
 }
 
 /// What a peer announced that it can do.
@@ -70,37 +111,4 @@ pub struct Identity {
     pub peer: String,
     /// Full addresses that others can dial; none when no node runs.
     pub addresses: Vec<String>,
-}
-
-/// How a node is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Status {
-    /// Its peer id.
-    pub peer: String,
-    /// What it calls itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Full addresses that others can dial.
-    pub addresses: Vec<String>,
-    /// Peers connected.
-    pub connected: u64,
-    /// Models in the store.
-    pub models: u64,
-    /// Fetches that are going on.
-    pub fetches: Vec<FetchSummary>,
-    /// The network's name.
-    pub network: String,
-    /// Its home directory.
-    pub home: std::path::PathBuf,
-    /// The version of the software.
-    pub version: String,
-    /// Seconds since it started.
-    pub uptime: f64,
-    /// Bytes served to peers since it started.
-    pub uploaded: u64,
-    /// Bytes that the store takes.
-    pub disk_used: u64,
-    /// Bytes that fetches may still take (free space, reserve and quota considered).
-    pub disk_free: u64,
 }

@@ -4,6 +4,8 @@
 //! what it used, and the node sees it go. It shows its token only to a server that proved to hold
 //! the same one.
 
+mod networks;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,11 +15,11 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
 use hive_api::{
-    AddEvent, AddRequest, Discovered, EmbedRequest, Embeddings, ErrorKind, Events, FetchEvent,
-    FetchRequest, GcReport, Hive, HiveError, Identity, Listing, LoadedModel, ModelDetails,
-    ModelSummary, Offer, PeerSummary, PullEvent, PullRequest, QuantizeEvent, QuantizeRequest,
-    ReadRequest, Reading, Result, RunEvent, RunRequest, SearchRequest, Status, VerifyEvent,
-    Visibility,
+    AddEvent, AddRequest, Diagnosis, Discovered, EmbedRequest, Embeddings, ErrorKind, Events,
+    FetchEvent, FetchRequest, GcReport, Hive, HiveError, Identity, Listing, LoadedModel,
+    ModelDetails, ModelSummary, Offer, PeerSummary, PullEvent, PullRequest, QuantizeEvent,
+    QuantizeRequest, ReadRequest, Reading, Result, RunEvent, RunRequest, SearchRequest, Status,
+    VerifyEvent, Visibility,
 };
 use http_body_util::{BodyExt as _, BodyStream, Full, Limited};
 use hyper::body::Incoming;
@@ -409,6 +411,10 @@ impl Hive for Remote {
 
     async fn status(&self) -> Result<Status> {
         self.get("/status").await
+    }
+
+    async fn doctor(&self) -> Result<Diagnosis> {
+        self.post("/doctor", &Empty {}).await
     }
 
     async fn shutdown(&self) -> Result<()> {

@@ -8,6 +8,7 @@ mod bodies;
 mod events;
 mod models;
 mod network;
+pub(crate) mod networks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub(crate) const METRICS: &str = "/metrics";
 /// Characters in a nonce at most, so that nobody has the node hash much before it knows him.
 const NONCE_LEN: usize = 64;
 /// The media type of what `Hive::metrics` says.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// What the document files these under.
 const TAG: &str = "node";
 
@@ -77,6 +78,7 @@ pub(crate) fn router(control: Control) -> Router {
         );
     let table = openai::endpoints(download::endpoints(table));
     let table = network::endpoints(events::endpoints(models::endpoints(table)));
+    let table = networks::endpoints(table);
     let (router, document) = table.finish::<ErrorBody>();
     router
         .route_layer(middleware::from_fn(server::mark))

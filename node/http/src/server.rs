@@ -164,7 +164,13 @@ impl Server {
         if let Some(observer) = options.observer.clone() {
             router = router.layer(middleware::from_fn_with_state(observer, observe));
         }
-        let accepting = tokio::spawn(accept(listener, router, options, stop.clone()));
+        let accepting = tokio::spawn(accept(
+            listener,
+            router,
+            options.connections,
+            options.header_timeout,
+            stop.clone(),
+        ));
         info!(%address, "local API is up");
         Ok(Self { address, stop, accepting, announced: Some(announced) })
     }
@@ -225,8 +231,15 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
     response
 }
 
-async fn accept(listener: TcpListener, router: Router, options: Options, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(options.connections));
+/// Serves on a listener until `stop`, so many connections at once.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    router: Router,
+    places: usize,
+    header_timeout: Duration,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(places));
     let mut connections = JoinSet::new();
     loop {
         let socket = tokio::select! {
@@ -243,7 +256,7 @@ async fn accept(listener: TcpListener, router: Router, options: Options, stop: C
         };
         match Arc::clone(&places).try_acquire_owned() {
             Ok(place) => {
-                let serving = serve(socket, router.clone(), options.header_timeout, stop.clone());
+                let serving = serve(socket, router.clone(), header_timeout, stop.clone());
                 connections.spawn(async move {
                     serving.await;
                     drop(place);

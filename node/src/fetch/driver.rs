@@ -1,8 +1,11 @@
 //! Does what the planner says: asks peers, drops requests, keeps peers' bitmaps up to date.
 //!
 //! The planner decides and the store writes; this loop has no opinion of its own but three: who
-//! takes too long twice is treated as a liar, what is written is made durable every second or
+//! takes too long twice and is there is treated as a liar ([`peers`]), what is written is made durable every second or
 //! 64 MiB, and a fetch with nobody to ask ends after the configured time.
+
+mod barred;
+mod peers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,9 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use hive_api::{ErrorKind, FetchEvent, HiveError, Result};
-use hive_fetch::{End, Has, PeerIx, Planner, Quality, RequestId, Step, Strike};
-use hive_protocol::message::{Groups, Have, Request, Response};
-use hive_protocol::{Bitfield, BlockId, Geometry};
+use hive_fetch::{End, Planner, RequestId, Step, Strike};
+use hive_protocol::{BlockId, Geometry};
 use hive_store::Partial;
 use hive_swarm::{Client, Peer, SwarmEvent};
 use tokio::sync::{broadcast, mpsc};
@@ -20,7 +22,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use self::peers::{HaveAnswer, Known};
 use super::blocks;
+use super::relayed::Barred;
 use super::report::Report;
 use super::transfer::{Note, Transfer};
 use super::{Running, interrupted};
@@ -35,35 +39,11 @@ const TICK: Duration = Duration::from_millis(250);
 const CHECKPOINT: Duration = Duration::from_secs(1);
 /// … or after this many groups.
 const CHECKPOINT_GROUPS: u32 = 64;
-/// How often a peer that has a part is asked what it has now.
-const POLL: Duration = Duration::from_secs(2);
 /// How long who sent wrong bytes is banned.
 const BAN: Duration = Duration::from_hours(1);
-/// Somebody else delivered within this time, so that a silence is the peer's and not ours.
-const FAULT_GAP: Duration = Duration::from_secs(20);
 /// The planner gives a peer up after this much time without a group; the exchange says after 15 s
 /// without a byte, which is what a peer is blamed for.
 const STALL: Duration = Duration::from_secs(20);
-/// Times that a peer may let a request starve before it is banned like a liar.
-const FAULTS: u32 = 2;
-
-/// What is known of a peer of this fetch.
-struct Known {
-    ix: PeerIx,
-    here: bool,
-    /// The version of what it has, from its last answer.
-    version: u64,
-    has_all: bool,
-    asking: bool,
-    asked_at: Option<Instant>,
-    faults: u32,
-    fault_at: Option<Instant>,
-    /// When a group of it was verified last.
-    gave_at: Option<Instant>,
-}
-
-/// What a peer said it has.
-type HaveAnswer = (Peer, std::result::Result<Option<Have>, ()>);
 
 pub(crate) struct Driver<'a> {
     local: &'a Local,
@@ -84,8 +64,11 @@ pub(crate) struct Driver<'a> {
     writes: TaskTracker,
     report: Report,
     liars: HashSet<Peer>,
+    barred: Barred,
     unsynced: u32,
     told_first: bool,
+    /// Whether followers heard of verified bytes.
+    told_bytes: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -118,8 +101,10 @@ impl<'a> Driver<'a> {
             writes: TaskTracker::new(),
             report: Report::default(),
             liars: HashSet::new(),
+            barred: Barred::default(),
             unsynced: 0,
             told_first: false,
+            told_bytes: false,
         };
         (driver, inbox)
     }
@@ -177,16 +162,23 @@ impl<'a> Driver<'a> {
                         self.on_note(note).await?;
                     }
                 }
-                Some(Ok((peer, answer))) = self.haves.join_next() => self.on_have(peer, answer),
+                Some(Ok((peer, answer))) = self.haves.join_next() => self.on_have(peer, answer).await?,
                 Some(peer) = found.recv() => self.on_candidate(peer),
                 Some(ended) = self.transfers.join_next() => self.on_transfer_end(ended),
                 event = events.recv() => match event {
-                    Ok(SwarmEvent::PeerDisconnected { peer }) => self.on_left(peer),
+                    Ok(SwarmEvent::PeerDisconnected { peer }) => {
+                        self.barred.remove(peer);
+                        self.on_left(peer);
+                    }
+                    Ok(SwarmEvent::Punched { peer }) => self.on_freed(peer),
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return Err(errors::stopping()),
                 },
                 _ = tick.tick() => {
                     self.poll_partial_holders();
+                    for peer in self.barred.freed(self.running.relayed().allowed()) {
+                        self.on_candidate(peer);
+                    }
                     self.tell_progress();
                 }
                 synced = async { checkpoint.as_mut().expect("guarded").await }, if checkpoint.is_some() => {
@@ -236,6 +228,7 @@ impl<'a> Driver<'a> {
                         swarm: self.swarm.clone(),
                         notes: self.notes.clone(),
                         writes: self.writes.clone(),
+                        relayed: self.running.relayed().clone(),
                         last: last.clone(),
                     };
                     let handle = self.transfers.spawn(transfer.run());
@@ -284,9 +277,16 @@ impl<'a> Driver<'a> {
                 }
                 let len = self.partial.geometry().group_len(group);
                 self.local.downloaded.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
+                if let Some(peer) = peer {
+                    self.local.goodput.moved(peer, len);
+                }
                 self.planner.group_verified(request, group, now);
                 self.unsynced += 1;
                 self.announce_first(group);
+                // That something came is news; how much more, the tick tells.
+                if !self.told_bytes {
+                    self.tell_progress();
+                }
             }
             Note::Bad { request, group, reason } => self.on_bad(request, group, &reason).await?,
             Note::Disk(error) => {
@@ -296,9 +296,10 @@ impl<'a> Driver<'a> {
                 let peer = self.requests.remove(&request).map(|(peer, ..)| peer);
                 self.planner.ended(request, End::Failed, now);
                 if let Some(peer) = peer {
-                    self.on_fault(peer, &reason).await?;
+                    self.on_fault(peer, &reason);
                 }
             }
+            Note::OnlyRelayed { request, offered } => self.on_only_relayed(request, offered).await,
             Note::Ended { request, end } => {
                 self.requests.remove(&request);
                 self.planner.ended(request, end, now);
@@ -338,142 +339,11 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// A peer took part and nothing came, or less than it granted. Once is bad luck; the second time,
-    /// or the first for one that has never sent a group, it is banned. Nobody is blamed for an outage
-    /// of ours: somebody else has to have delivered meanwhile.
-    async fn on_fault(&mut self, peer: Peer, reason: &str) -> Result<()> {
-        let lately = |known: &Known| known.gave_at.is_some_and(|at| at.elapsed() < FAULT_GAP);
-        let others_gave = self.known.iter().any(|(other, known)| *other != peer && lately(known));
-        let Some(known) = self.known.get_mut(&peer) else { return Ok(()) };
-        // Requests that end together are one fault.
-        let again = known.fault_at.is_none_or(|at| at.elapsed() >= FAULT_GAP / 2);
-        if !others_gave || !again {
-            return Ok(());
-        }
-        known.fault_at = Some(Instant::now());
-        known.faults += if known.gave_at.is_none() { FAULTS } else { 1 };
-        if known.faults < FAULTS {
-            return Ok(());
-        }
-        tracing::warn!(%peer, reason, "a peer that promises and does not send");
-        self.report.part(peer).struck = true;
-        self.running.tell(FetchEvent::Struck {
-            peer: peer.to_string(),
-            name: self.local.catalog.peer_name(peer),
-            reason: reason.into(),
-        });
-        self.on_left(peer);
-        self.swarm.ban(peer, BAN, reason).await.map_err(|_| errors::stopping())
-    }
-
     fn on_transfer_end(&self, ended: std::result::Result<(), tokio::task::JoinError>) {
         if let Err(error) = ended
             && error.is_panic()
         {
             tracing::error!(id = %self.id, %error, "a transfer failed");
-        }
-    }
-
-    fn on_candidate(&mut self, peer: Peer) {
-        let next = PeerIx(self.peers.len() as u32);
-        let known = self.known.entry(peer).or_insert_with(|| {
-            self.peers.push(peer);
-            Known {
-                ix: next,
-                here: false,
-                version: 0,
-                has_all: false,
-                asking: false,
-                asked_at: None,
-                faults: 0,
-                fault_at: None,
-                gave_at: None,
-            }
-        });
-        let lately = known.asked_at.is_some_and(|at| at.elapsed() < POLL);
-        if !known.here && !lately && known.faults < FAULTS {
-            self.ask_have(peer);
-        }
-    }
-
-    /// Asks a peer what it has, unless it is being asked.
-    fn ask_have(&mut self, peer: Peer) {
-        let Some(known) = self.known.get_mut(&peer) else { return };
-        if known.asking {
-            return;
-        }
-        known.asking = true;
-        known.asked_at = Some(Instant::now());
-        let (swarm, id) = (self.swarm.clone(), self.id);
-        let since = if known.here { known.version } else { 0 };
-        self.haves.spawn(async move {
-            let answer = match swarm.request(peer, Request::Have { id, since }).await {
-                Ok(Response::Have(have)) => Ok(Some(have)),
-                Ok(_) => Ok(None),
-                Err(error) => {
-                    tracing::debug!(%peer, %error, "cannot ask what it has");
-                    Err(())
-                }
-            };
-            (peer, answer)
-        });
-    }
-
-    fn on_have(&mut self, peer: Peer, answer: std::result::Result<Option<Have>, ()>) {
-        let now = self.now();
-        let n_groups = self.geometry.n_groups();
-        let Some(known) = self.known.get_mut(&peer) else { return };
-        known.asking = false;
-        let Ok(Some(have)) = answer else {
-            if answer == Ok(None) && known.here {
-                self.planner.peer_has(known.ix, Has::None);
-                known.here = false;
-            }
-            return;
-        };
-        let has = match have.groups {
-            Groups::All => Has::All,
-            Groups::Bitmap(bytes) => match Bitfield::from_bytes(&bytes, n_groups) {
-                Some(field) => Has::Bitfield(field),
-                None => return,
-            },
-            Groups::Added(ranges) => {
-                let fits = |&(first, n): &(u32, u32)| {
-                    first.checked_add(n).filter(|end| *end <= n_groups).map(|end| first..end)
-                };
-                Has::Added(ranges.iter().filter_map(fits).collect())
-            }
-            Groups::Same => Has::Added(Vec::new()),
-        };
-        known.version = have.version;
-        known.has_all = has == Has::All;
-        if !known.here {
-            known.here = true;
-            self.planner.peer_joined(known.ix, Quality::default(), now);
-            self.report.part(peer);
-            let name = self.local.catalog.peer_name(peer);
-            self.running.tell(FetchEvent::Peer { peer: peer.to_string(), name });
-        }
-        self.planner.peer_has(known.ix, has);
-    }
-
-    fn on_left(&mut self, peer: Peer) {
-        let now = self.now();
-        if let Some(known) = self.known.get_mut(&peer).filter(|known| known.here) {
-            known.here = false;
-            known.asked_at = None;
-            self.planner.peer_left(known.ix, now);
-        }
-    }
-
-    fn poll_partial_holders(&mut self) {
-        let due = |known: &Known| {
-            known.here && !known.has_all && known.asked_at.is_none_or(|at| at.elapsed() >= POLL)
-        };
-        let due: Vec<Peer> =
-            self.known.iter().filter(|(_, known)| due(known)).map(|(peer, _)| *peer).collect();
-        for peer in due {
-            self.ask_have(peer);
         }
     }
 
@@ -493,12 +363,17 @@ impl<'a> Driver<'a> {
         let event = self.report.progress(size - missing, size, self.start.elapsed(), |peer| {
             self.local.catalog.peer_name(peer)
         });
+        self.told_bytes |= missing < size;
         self.running.tell(event);
     }
 
     /// Nobody is left to ask.
     async fn stuck(&mut self) -> HiveError {
         let liars: Vec<Peer> = self.liars.iter().copied().collect();
+        let allowed = self.running.relayed().allowed();
+        if let Some(error) = self.barred.error(self.id, self.missing(), allowed) {
+            return error;
+        }
         let have = self.planner.progress();
         if have.count() == 0 {
             return blocks::nobody(self.local, self.swarm, &self.id.to_string(), &liars).await;

@@ -2,6 +2,7 @@
 //!
 //! Says the same peer again in later rounds, so that one which left or had nothing is tried again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use hive_protocol::BlockId;
@@ -46,24 +47,36 @@ pub(crate) fn start(
 async fn search(local: &Local, swarm: &Client, id: BlockId, candidates: &mpsc::Sender<Peer>) {
     let mut wait = ROUND;
     let mut events = swarm.events();
+    // Who is said to have it.
+    let mut holders: HashSet<Peer> = HashSet::new();
     loop {
         let connected = swarm.connected().await.into_iter().take(CONNECTED);
-        for peer in local.catalog.holders(id).into_iter().chain(connected) {
+        let known = local.catalog.holders(id);
+        holders.extend(known.iter().take(CANDIDATES.saturating_sub(holders.len())));
+        for peer in known.into_iter().chain(connected) {
             if candidates.send(peer).await.is_err() {
                 return;
             }
         }
         let mut providers = swarm.providers(id).await;
-        let next = Instant::now() + wait;
+        let mut next = Instant::now() + wait;
         let mut searching = true;
         loop {
             let peer = tokio::select! {
                 provider = providers.recv(), if searching => {
                     searching = provider.is_some();
+                    holders.extend(provider.filter(|_| holders.len() < CANDIDATES));
                     provider
                 }
                 event = events.recv() => match event {
                     Ok(SwarmEvent::PeerIdentified { peer, speaks_hive: true, .. }) => Some(peer),
+                    // A circuit that was cut, a line that broke: it may be back in a moment, and a
+                    // fetch that has nobody else does not wait for a late round.
+                    Ok(SwarmEvent::PeerDisconnected { peer }) if holders.contains(&peer) => {
+                        wait = ROUND;
+                        next = next.min(Instant::now() + ROUND);
+                        None
+                    }
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => None,
                     Err(broadcast::error::RecvError::Closed) => return,
                 },

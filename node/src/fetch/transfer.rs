@@ -15,9 +15,11 @@ use hive_protocol::limits::{CHUNKS_PER_HASH_REQUEST, GROUP_LEN};
 use hive_protocol::message::{Request, Response};
 use hive_protocol::{BlockId, ChunkId};
 use hive_store::{Partial, WriteError};
-use hive_swarm::{Client, ExchangeEvent, Peer};
+use hive_swarm::{Client, ExchangeEvent, FetchError, Peer};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
+
+use super::relayed::{Allowance, Spending};
 
 /// Groups of one request that are verified and written at once.
 const WRITES: usize = 3;
@@ -41,6 +43,12 @@ pub(crate) enum Note {
     Disk(WriteError),
     /// The peer took too long or broke off, which may be anybody's fault.
     Fault { request: RequestId, reason: String },
+    /// The peer is reached through a relay only, and not so much may come that way.
+    OnlyRelayed {
+        request: RequestId,
+        /// Whether the relay would let it through.
+        offered: bool,
+    },
     /// The request is over.
     Ended { request: RequestId, end: End },
 }
@@ -56,6 +64,7 @@ pub(crate) struct Transfer {
     pub(crate) swarm: Client,
     pub(crate) notes: mpsc::Sender<Note>,
     pub(crate) writes: TaskTracker,
+    pub(crate) relayed: Arc<Allowance>,
     /// The last group that is wanted, in the model's numbering; the driver lowers it.
     pub(crate) last: Arc<AtomicU32>,
 }
@@ -64,6 +73,7 @@ pub(crate) struct Transfer {
 enum Stop {
     Bad { group: u32, reason: String },
     Fault(String),
+    OnlyRelayed { offered: bool },
     End(End),
 }
 
@@ -76,6 +86,7 @@ impl Transfer {
             Err(Stop::End(end)) => Note::Ended { request, end },
             Err(Stop::Bad { group, reason }) => Note::Bad { request, group, reason },
             Err(Stop::Fault(reason)) => Note::Fault { request, reason },
+            Err(Stop::OnlyRelayed { offered }) => Note::OnlyRelayed { request, offered },
         };
         // A driver that is gone needs no note.
         let _ = self.notes.send(note).await;
@@ -96,10 +107,7 @@ impl Transfer {
             n: asked.n,
         };
         let request = ChunkRequest::new(self.model, self.asked.iter().map(range).collect());
-        let mut events = self.swarm.fetch_groups(self.peer, request).await.map_err(|error| {
-            tracing::debug!(peer = %self.peer, %error, "cannot ask");
-            Stop::End(End::Failed)
-        })?;
+        let (mut events, mut spending) = self.open(request).await?;
         let writes = Arc::new(Semaphore::new(WRITES));
         let mut received = 0;
         let ended = loop {
@@ -124,6 +132,9 @@ impl Transfer {
                 },
                 ExchangeEvent::Group { chunk, index, bytes } => {
                     received += bytes.len() as u64;
+                    if let Some(spending) = &mut spending {
+                        spending.spend(bytes.len() as u64);
+                    }
                     self.tell(Note::Received { request: self.id, bytes: received }).await?;
                     let Some(position) = self.partial.geometry().position(&chunk) else {
                         break Err(Stop::End(End::Failed));
@@ -185,6 +196,29 @@ impl Transfer {
         drop(events);
         let _all_written = writes.acquire_many(WRITES as u32).await;
         ended
+    }
+
+    /// Asks over a direct connection; over a relayed one if there is no other and it is allowed.
+    async fn open(
+        &self,
+        request: ChunkRequest,
+    ) -> Result<(mpsc::Receiver<ExchangeEvent>, Option<Spending>), Stop> {
+        let failed = |error: FetchError| {
+            tracing::debug!(peer = %self.peer, %error, "cannot ask");
+            Stop::End(End::Failed)
+        };
+        let offered = match self.swarm.fetch_groups(self.peer, request.clone(), false).await {
+            Ok(events) => return Ok((events, None)),
+            Err(FetchError::OnlyRelayed { offered, .. }) => offered,
+            Err(error) => return Err(failed(error)),
+        };
+        let spending = offered.then(|| self.relayed.take(request.payload_len())).flatten();
+        let spending = spending.ok_or(Stop::OnlyRelayed { offered })?;
+        match self.swarm.fetch_groups(self.peer, request, true).await {
+            Ok(events) => Ok((events, Some(spending))),
+            Err(FetchError::OnlyRelayed { offered, .. }) => Err(Stop::OnlyRelayed { offered }),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     async fn tell(&self, note: Note) -> Result<(), Stop> {

@@ -48,6 +48,10 @@ pub(crate) async fn run(local: Local, mut requests: ChunkRequests) {
             () = local.stop.cancelled() => return,
             inbound = requests.recv() => {
                 let Some(inbound) = inbound else { return };
+                if !local.config.serve {
+                    refuse(&local, inbound, Status::NotHeld, 0);
+                    continue;
+                }
                 let cost = inbound.request.payload_len();
                 let waiting = Waiting { since: Instant::now(), inbound };
                 if let Err(Full(waiting)) = slots.push(waiting.inbound.peer, cost, waiting) {
@@ -130,6 +134,7 @@ async fn serve(local: &Local, limiter: &Limiter, inbound: InboundChunks) {
             Err(_) => return tracing::debug!(%peer, "reads too slowly"),
         }
         local.uploaded.fetch_add(group.len() as u64, Ordering::Relaxed);
+        local.goodput.moved(peer, group.len() as u64);
     }
     match reader.await {
         Ok(Ok(())) => answer(peer, sending.finish().await),

@@ -74,6 +74,13 @@ pub enum Value {
     Gauge(i64),
     /// It goes up, from 0 when the node starts.
     Counter(u64),
+    /// Several that go up, told apart by a label whose values the program knows beforehand.
+    Counters {
+        /// What tells them apart.
+        label: &'static str,
+        /// The label's value, and how much.
+        rows: Vec<(String, u64)>,
+    },
     /// How often values were in which range.
     Histogram {
         /// All values together.
@@ -124,7 +131,7 @@ impl Collector for Scrape {
             let unit = unit.map(|unit| Unit::Other(unit.to_owned()));
             let kind = match value {
                 Value::Gauge(_) => MetricType::Gauge,
-                Value::Counter(_) => MetricType::Counter,
+                Value::Counter(_) | Value::Counters { .. } => MetricType::Counter,
                 Value::Histogram { .. } => MetricType::Histogram,
             };
             value.encode(encoder.encode_descriptor(name, help, unit.as_ref(), kind)?)?;
@@ -138,6 +145,13 @@ impl Value {
         match self {
             Self::Gauge(value) => ConstGauge::new(*value).encode(encoder),
             Self::Counter(value) => ConstCounter::new(*value).encode(encoder),
+            Self::Counters { label, rows } => {
+                for (name, value) in rows {
+                    let row = [(*label, name.as_str())];
+                    ConstCounter::new(*value).encode(encoder.encode_family(&row)?)?;
+                }
+                Ok(())
+            }
             Self::Histogram { sum, buckets } => {
                 let count = buckets.iter().map(|(_, count)| count).sum();
                 encoder.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
@@ -160,6 +174,14 @@ mod tests {
             "1.2.3",
             vec![
                 figure("peers", None, Value::Gauge(3)),
+                figure(
+                    "refused",
+                    None,
+                    Value::Counters {
+                        label: "reason",
+                        rows: vec![("full".to_owned(), 2), ("over".to_owned(), 3)],
+                    },
+                ),
                 figure("uploaded", Some("bytes"), Value::Counter(1 << 40)),
                 figure(
                     "load",
@@ -176,6 +198,9 @@ mod tests {
             "# HELP hive_peers Some of them.",
             "# TYPE hive_peers gauge",
             "hive_peers 3",
+            "# TYPE hive_refused counter",
+            "hive_refused_total{reason=\"full\"} 2",
+            "hive_refused_total{reason=\"over\"} 3",
             "hive_uploaded_bytes_total 1099511627776",
             "hive_load_seconds_bucket{le=\"1.0\"} 2",
             "hive_load_seconds_bucket{le=\"+Inf\"} 3",

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use hive_api::{FetchEvent, FetchRequest, Identity, Offer, PeerSummary, Status};
+use hive_api::{Diagnosis, FetchEvent, FetchRequest, Identity, Offer, PeerSummary, Status};
 
 use super::{Answer, CidParam, ConnectBody, Control, Empty, ModelParam, SearchParams, own};
 use crate::extract::{Body, Params};
@@ -59,6 +59,13 @@ pub(super) fn endpoints(table: Table<Control>) -> Table<Control> {
         )
         .get(&own("/identity"), identity, does("Says who the node is").json::<Identity>())
         .get(&own("/status"), status, does("Says how the node is").json::<Status>())
+        .post(
+            &own("/doctor"),
+            doctor,
+            does("Looks at everything that a support engineer would")
+                .body::<Empty>()
+                .json::<Diagnosis>(),
+        )
 }
 
 async fn fetch(
@@ -110,4 +117,8 @@ async fn identity(State(control): State<Control>) -> Answer<Identity> {
 
 async fn status(State(control): State<Control>) -> Answer<Status> {
     Ok(Json(control.hive.status().await?))
+}
+
+async fn doctor(State(control): State<Control>, Body(Empty {}): Body<Empty>) -> Answer<Diagnosis> {
+    Ok(Json(control.hive.doctor().await?))
 }

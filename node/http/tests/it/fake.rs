@@ -1,6 +1,7 @@
 //! A node that answers by heart and remembers what it was asked.
 
 mod answers;
+pub(crate) mod networks;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,9 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use hive_api::{
-    AddEvent, AddRequest, Discovered, EmbedRequest, Embeddings, ErrorKind, Events, FetchEvent,
-    FetchRequest, Finish, GcReport, Hive, HiveError, Identity, Listing, LoadedModel, ModelDetails,
-    ModelSummary, Offer, PeerSummary, Prompt, PullEvent, PullRequest, QuantizeEvent,
+    AddEvent, AddRequest, Diagnosis, Discovered, EmbedRequest, Embeddings, ErrorKind, Events,
+    FetchEvent, FetchRequest, Finish, GcReport, Hive, HiveError, Identity, Listing, LoadedModel,
+    ModelDetails, ModelSummary, Offer, PeerSummary, Prompt, PullEvent, PullRequest, QuantizeEvent,
     QuantizeRequest, ReadRequest, Reading, Result, RunEvent, RunRequest, SearchRequest, Status,
     ToolCall, VerifyEvent, Visibility,
 };
@@ -310,6 +311,11 @@ impl Hive for Fake {
         // Every second look sees what the one before it saw.
         status.fetches[0].bytes = self.looks.fetch_add(1, Ordering::SeqCst) / 2;
         Ok(status)
+    }
+
+    async fn doctor(&self) -> Result<Diagnosis> {
+        self.note("doctor".into());
+        Ok(diagnosis())
     }
 
     async fn shutdown(&self) -> Result<()> {

@@ -11,9 +11,11 @@ mod http;
 mod lifecycle;
 mod logs;
 mod matrix;
+mod networks;
 mod openai;
 mod raw;
 mod round_trip;
+mod scrape;
 mod watching;
 
 use std::net::SocketAddr;

@@ -37,6 +37,7 @@ async fn streams_arrive_event_by_event() {
         from: vec!["12D3KooWx".into()],
         to: Some("/t".into()),
         wait: true,
+        relay_bulk: Some(u64::MAX),
     };
     assert_eq!(all(remote.fetch(fetch.clone()).await).await, fake::fetched());
     assert_eq!(served.hive.last_asked(), format!("{fetch:?}"));
@@ -139,6 +140,7 @@ async fn answers_are_equal_on_both_sides() {
     assert_eq!(asked(), "connect /ip4/1.2.3.4/tcp/1/p2p/x");
     assert_eq!(remote.peers().await.unwrap(), fake::peers());
     assert_eq!(remote.identity().await.unwrap(), fake::identity());
+    assert_eq!(remote.doctor().await.unwrap(), fake::diagnosis());
     let status = hive_api::Status { fetches: vec![], ..fake::status() };
     let told = remote.status().await.unwrap();
     assert_eq!(hive_api::Status { fetches: vec![], ..told }, status);

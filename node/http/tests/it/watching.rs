@@ -30,9 +30,9 @@ async fn a_fetch_is_followed_as_events_or_as_lines() {
     let events = served.open(Method::GET, path, &[], vec![]).await.events().await;
     let first: Value = serde_json::from_str(&events[0]).unwrap();
     assert_eq!(first, json!({"event": "searching", "cid": "c"}));
-    assert_eq!(events.len(), 6);
+    assert_eq!(events.len(), 7);
     let lines = served.open(Method::GET, path, &[("accept", "application/x-ndjson")], vec![]).await;
-    assert_eq!(lines.whole().await.unwrap().text().lines().count(), 6);
+    assert_eq!(lines.whole().await.unwrap().text().lines().count(), 7);
 
     let path = format!("/hive/v1/follow?model={BROKEN}");
     let events = served.open(Method::GET, &path, &[], vec![]).await.events().await;

@@ -1,11 +1,12 @@
 //! What the fake node answers.
 
 use hive_api::{
-    AddEvent, Added, CapabilitySummary, Choice, Device, Discovered, Embeddings, ErrorKind,
-    FetchEvent, FetchPeer, FetchSummary, Finish, Fit, Generated, HiveError, Identity, Listing,
-    LoadedModel, ModelDetails, ModelFile, ModelInfo, ModelKind, ModelSummary, Offer, PeerName,
-    PeerSummary, PullEvent, QuantizeEvent, RunEvent, Status, Storage, TemplateSource, TokenLogprob,
-    ToolCall, VerifyEvent, Visibility,
+    AddEvent, Added, CapabilitySummary, Check, Choice, Device, DhtPart, Diagnosis, Discovered,
+    Embeddings, ErrorKind, FetchEvent, FetchPeer, FetchSummary, Finish, Fit, Generated, HiveError,
+    Identity, Listing, LoadedModel, Mapping, ModelDetails, ModelFile, ModelInfo, ModelKind,
+    ModelSummary, Nat, Offer, PeerLink, PeerName, PeerPath, PeerSummary, PullEvent, QuantizeEvent,
+    Reachability, RelayService, RelayUse, RunEvent, Status, Storage, TemplateSource, TokenLogprob,
+    ToolCall, UpnpState, VerifyEvent, Visibility,
 };
 
 pub(crate) fn failure() -> HiveError {
@@ -115,6 +116,10 @@ pub(crate) fn fetched() -> Vec<FetchEvent> {
         FetchEvent::Manifest { cid: "c".into(), name: "n".into(), size: 9, present: 4 },
         FetchEvent::Peer { peer: "12D3KooWx".into(), name: Some("attic".into()) },
         FetchEvent::Struck { peer: "12D3KooWx".into(), name: None, reason: "wrong\nbytes".into() },
+        FetchEvent::Note {
+            text: "only through a relay".into(),
+            hint: Some("`--relay-bulk`".into()),
+        },
         FetchEvent::Progress { bytes: 5, size: 9, rate: 1.5e8, eta: None, peers: peers() },
         FetchEvent::Done {
             cid: "c".into(),
@@ -291,6 +296,17 @@ pub(crate) fn peers() -> Vec<PeerSummary> {
         connected: true,
         addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
         transports: vec!["tcp".into()],
+        path: Some(PeerPath::Relayed),
+        links: vec![PeerLink {
+            transport: "relay".into(),
+            address: "/ip4/127.0.0.1/tcp/1".into(),
+            relay: Some("12D3KooWr".into()),
+            allows_bulk: true,
+            age: 1.5,
+            outbound: true,
+        }],
+        goodput: Some(2.5e7),
+        why: Some("symmetric NAT on both sides".into()),
         rtt_ms: Some(0.7),
         banned_secs: Some(3600),
         capability: Some(CapabilitySummary {
@@ -324,11 +340,42 @@ pub(crate) fn status() -> Status {
             peers: 4,
         }],
         network: "main".into(),
+        membership: Some(super::networks::own()),
         home: "/h".into(),
         version: "0.1.0".into(),
         uptime: 1.25,
         uploaded: 6,
         disk_used: 7,
         disk_free: 8,
+        reachability: Reachability::Relayed,
+        nat: Nat { tcp: Mapping::Cone, udp: Mapping::Symmetric },
+        external: vec!["/ip4/1.2.3.4/tcp/1/p2p/x".into()],
+        observed: vec!["/ip4/1.2.3.4/tcp/2".into()],
+        dht: DhtPart { server: false, peers: 9 },
+        relays: vec![RelayUse {
+            peer: "12D3KooWr".into(),
+            reserved: false,
+            allows_bulk: false,
+            trouble: Some("it is full".into()),
+        }],
+        upnp: UpnpState::Mapped { addresses: vec!["/ip4/1.2.3.4/tcp/3".into()], confirmed: false },
+        relay: Some(RelayService {
+            reservations: 1,
+            circuits: 2,
+            bytes: 3,
+            refused: [("over its bytes".to_owned(), 4)].into(),
+            over_budget: 5,
+            allows_bulk: true,
+        }),
+        lan_only: true,
     }
+}
+
+pub(crate) fn diagnosis() -> Diagnosis {
+    let checks = vec![
+        Check::ok("disk", "12 GB free"),
+        Check::warn("upnp", "no gateway", "forward port 4483"),
+        Check::fail("relays", "none answers", "`--relay ADDR`"),
+    ];
+    Diagnosis::of(true, checks)
 }
