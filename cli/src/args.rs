@@ -13,12 +13,15 @@ use crate::commands::embed::EmbedArgs;
 use crate::commands::fetch::FetchArgs;
 use crate::commands::gc::GcArgs;
 use crate::commands::id::IdArgs;
+use crate::commands::invite::InviteArgs;
 use crate::commands::join::JoinArgs;
 use crate::commands::man::ManArgs;
+use crate::commands::network::NetworkArgs;
 use crate::commands::peers::PeersArgs;
 use crate::commands::pin::PinArgs;
 use crate::commands::ps::PsArgs;
 use crate::commands::quantize::QuantizeArgs;
+use crate::commands::relay::RelayArgs;
 use crate::commands::rm::RmArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::search::SearchArgs;
@@ -89,9 +92,14 @@ pub(crate) enum Command {
     Gc(GcArgs),
     Verify(VerifyArgs),
     Join(Box<JoinArgs>),
+    Relay(Box<RelayArgs>),
+    Network(NetworkArgs),
+    Invite(InviteArgs),
     Peers(PeersArgs),
     /// Tell how the node is
     Status,
+    /// Check what a support engineer would, and say what to do in which order
+    Doctor,
     Id(IdArgs),
     Config(ConfigArgs),
     Demo(DemoArgs),
@@ -105,7 +113,7 @@ pub(crate) enum Command {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Network options")]
 pub(crate) struct NetArgs {
-    /// Name of the network
+    /// Name of the network: a private one that this home knows, else a public one
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
 
@@ -159,6 +167,7 @@ impl Command {
             Self::Show(args) => args.net.flags(),
             Self::Search(args) => args.net.flags(),
             Self::Join(args) => args.flags(),
+            Self::Relay(args) => args.flags(),
             _ => Flags::new(),
         }
     }

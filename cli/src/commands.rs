@@ -5,17 +5,21 @@ pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod fetch;
 pub(crate) mod gc;
 pub(crate) mod id;
+pub(crate) mod invite;
 pub(crate) mod join;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod network;
 pub(crate) mod peers;
 pub(crate) mod pin;
 pub(crate) mod ps;
 pub(crate) mod quantize;
+pub(crate) mod relay;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod search;
@@ -80,6 +84,10 @@ pub(crate) async fn dispatch(command: Command, session: Session) -> anyhow::Resu
             session.with_node(need, async |hive| verify::verify(&args, hive, printer).await).await
         }
         Command::Join(args) => join::join(&args, &session).await,
+        Command::Relay(args) => relay::relay(&args, &session).await,
+        Command::Doctor => doctor::doctor(&session).await,
+        Command::Network(args) => network::network(args, &session).await,
+        Command::Invite(args) => invite::invite(args, &session).await,
         Command::Peers(args) => peers::peers(&args, &session).await,
         Command::Status => {
             session.with_node(Disk, async |hive| status::status(hive, printer).await).await

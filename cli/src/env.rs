@@ -22,6 +22,36 @@ pub(crate) const HIVE_MDNS: &str = "HIVE_MDNS";
 pub(crate) const HIVE_ALLOW_PRIVATE: &str = "HIVE_ALLOW_PRIVATE";
 /// Whether to answer others' queries: `auto`, `always` or `never`.
 pub(crate) const HIVE_DHT: &str = "HIVE_DHT";
+/// Full addresses of relays to be reached through, separated by commas, or `none`.
+pub(crate) const HIVE_RELAY: &str = "HIVE_RELAY";
+/// Whether to ask the router to let others in: `on` or `off`.
+pub(crate) const HIVE_UPNP: &str = "HIVE_UPNP";
+/// Whether no packet may leave the private ranges: `on` or `off`.
+pub(crate) const HIVE_LAN_ONLY: &str = "HIVE_LAN_ONLY";
+/// Address at which figures are served without a token, or `off`.
+pub(crate) const HIVE_METRICS: &str = "HIVE_METRICS";
+/// Whether a relay's circuits may carry models, and how much each: `off`, `on` or a size.
+pub(crate) const HIVE_ALLOW_BULK: &str = "HIVE_ALLOW_BULK";
+/// Peers that may use this relay, separated by commas; all if there is none.
+pub(crate) const HIVE_ALLOW_PEERS: &str = "HIVE_ALLOW_PEERS";
+/// Bytes an hour that one peer may move through this relay, or `auto`.
+pub(crate) const HIVE_PEER_BUDGET: &str = "HIVE_PEER_BUDGET";
+/// Time an hour of one peer's circuits, or `auto`.
+pub(crate) const HIVE_PEER_TIME: &str = "HIVE_PEER_TIME";
+/// Bytes an hour that one network of addresses may move through this relay, or `auto`.
+pub(crate) const HIVE_NETWORK_BUDGET: &str = "HIVE_NETWORK_BUDGET";
+/// Time an hour of one network's circuits, or `auto`.
+pub(crate) const HIVE_NETWORK_TIME: &str = "HIVE_NETWORK_TIME";
+/// Peers that this relay keeps reachable at once, or `auto`.
+pub(crate) const HIVE_MAX_RESERVATIONS: &str = "HIVE_MAX_RESERVATIONS";
+/// Circuits of this relay at once, or `auto`.
+pub(crate) const HIVE_MAX_CIRCUITS: &str = "HIVE_MAX_CIRCUITS";
+/// Port for WebSocket over TLS, or `off`.
+pub(crate) const HIVE_WSS: &str = "HIVE_WSS";
+/// File with the certificate that WebSocket over TLS shows.
+pub(crate) const HIVE_WSS_CERT: &str = "HIVE_WSS_CERT";
+/// File with its key.
+pub(crate) const HIVE_WSS_KEY: &str = "HIVE_WSS_KEY";
 /// Bytes a second served at most, or `off`.
 pub(crate) const HIVE_UPLOAD_LIMIT: &str = "HIVE_UPLOAD_LIMIT";
 /// Bytes that the store may take, or `off`.

@@ -4,6 +4,7 @@
 //! `dyn Hive` and a [`printer::Printer`]. Nothing here knows how a node works, and only [`printer`]
 //! writes to stdout and stderr.
 
+mod admission;
 mod args;
 mod chat;
 mod commands;

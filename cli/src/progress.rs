@@ -135,6 +135,12 @@ impl<'a> FetchProgress<'a> {
                 let (peer, reason) = (named_peer(peer, name.as_deref()), plain(reason));
                 printer.warning(format_args!("{peer} is banned or soon will be: {reason}"));
             }
+            FetchEvent::Note { text, hint } => {
+                printer.talk(plain(text));
+                if let Some(hint) = hint {
+                    printer.talk(format_args!("  {}", plain(hint)));
+                }
+            }
             FetchEvent::Progress { bytes, size, rate, eta, peers } => {
                 let message = message(*bytes, *size, *rate, *eta);
                 match printer.bars() {

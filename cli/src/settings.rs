@@ -3,6 +3,7 @@
 //! [`keys::KEYS`] is the whole list: name, variable, default, and how a text becomes a setting. A
 //! setting that is not in the table does not exist, so `hive config` cannot leave one out.
 
+pub(crate) mod external;
 pub(crate) mod file;
 pub(crate) mod keys;
 
@@ -51,6 +52,23 @@ pub(crate) enum Dht {
     Never,
 }
 
+/// What a relay gives; what is `None` is as the node thinks best.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Serving {
+    /// Whether circuits may carry models.
+    pub(crate) allow_bulk: bool,
+    /// How many bytes each then.
+    pub(crate) circuit_bytes: Option<u64>,
+    /// Ids of the peers that may use it; all if empty.
+    pub(crate) allow: Vec<String>,
+    pub(crate) peer_bytes: Option<u64>,
+    pub(crate) peer_time: Option<Duration>,
+    pub(crate) network_bytes: Option<u64>,
+    pub(crate) network_time: Option<Duration>,
+    pub(crate) reservations: Option<u32>,
+    pub(crate) circuits: Option<u32>,
+}
+
 /// All settings, in the types that they are used in.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -65,6 +83,18 @@ pub(crate) struct Settings {
     pub(crate) mdns: bool,
     pub(crate) allow_private: bool,
     pub(crate) dht: Dht,
+    /// Full addresses; [`Self::no_relays`] says that there shall be none at all.
+    pub(crate) relay: Vec<String>,
+    pub(crate) no_relays: bool,
+    pub(crate) upnp: bool,
+    pub(crate) lan_only: bool,
+    pub(crate) metrics: Option<SocketAddr>,
+    /// What `hive relay` gives; nothing else reads it.
+    pub(crate) serving: Serving,
+    /// The port of `hive relay` for WebSocket over TLS.
+    pub(crate) wss: Option<u16>,
+    pub(crate) wss_cert: Option<PathBuf>,
+    pub(crate) wss_key: Option<PathBuf>,
     pub(crate) upload_limit: Option<u64>,
     pub(crate) quota: Option<u64>,
     pub(crate) reserve: Option<u64>,
@@ -119,6 +149,12 @@ impl Settings {
         keys.any(|(key, _, source)| key.name == name && *source == Source::Default)
     }
 
+    /// Whether a key's value stands in `config.toml`.
+    pub(crate) fn is_in_file(&self, name: &str) -> bool {
+        let mut keys = self.origins.iter();
+        keys.any(|(key, _, source)| key.name == name && *source == Source::File)
+    }
+
     /// Settings of which none is resolved.
     fn blank(home: PathBuf) -> Self {
         Self {
@@ -133,6 +169,15 @@ impl Settings {
             mdns: true,
             allow_private: false,
             dht: Dht::Auto,
+            relay: Vec::new(),
+            no_relays: false,
+            upnp: true,
+            lan_only: false,
+            metrics: None,
+            serving: Serving::default(),
+            wss: None,
+            wss_cert: None,
+            wss_key: None,
             upload_limit: None,
             quota: None,
             reserve: None,

@@ -29,6 +29,21 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
+/// A moment in seconds since 1970: `2026-11-28 14:37 UTC`.
+pub(crate) fn date(moment: u64) -> String {
+    let (days, second) = (moment / 86_400, moment % 86_400);
+    // Howard Hinnant's `civil_from_days`: years begin in March, so that the leap day is their last.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", second / 3600, second / 60 % 60)
+}
+
 /// A part in percent, rounded down so that 100 % means all.
 pub(crate) fn percent(part: u64, whole: u64) -> u64 {
     if whole == 0 { 100 } else { (u128::from(part) * 100 / u128::from(whole)) as u64 }
@@ -56,9 +71,9 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     if size < u64::MAX as f64 { Ok(size as u64) } else { Err(error()) }
 }
 
-/// Reads `20`, `20s`, `500ms`, `2m`, `1h`.
+/// Reads `20`, `20s`, `500ms`, `2m`, `1h`, `7d`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let error = || format!("`{text}` is no duration; write `20s`, `500ms` or `2m`");
+    let error = || format!("`{text}` is no duration; write `20s`, `500ms`, `2m` or `7d`");
     let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(number_end);
     let seconds = match unit.trim() {
@@ -66,6 +81,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
+        "d" => 86_400.0,
         _ => return Err(error()),
     };
     let number: f64 = number.parse().map_err(|_| error())?;
@@ -115,11 +131,27 @@ mod tests {
         assert_eq!(parse_duration("20"), Ok(Duration::from_secs(20)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("7d"), Ok(Duration::from_hours(7 * 24)));
         for text in ["", "s", "-1s", "1y", "1.2.3"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
         let shown = [0.84, 9.96, 12.0, 185.0, 3723.0].map(seconds);
         assert_eq!(shown, ["0.8 s", "10 s", "12 s", "3:05", "1:02:03"]);
+    }
+
+    #[test]
+    fn moments_are_written_as_dates() {
+        for (moment, text) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_795_271_820, "2026-11-21 14:37 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ] {
+            assert_eq!(date(moment), text);
+        }
+        // No moment is too far.
+        assert!(date(u64::MAX).ends_with("UTC"));
     }
 
     #[test]

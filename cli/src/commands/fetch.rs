@@ -32,6 +32,10 @@ pub(crate) struct FetchArgs {
     #[arg(long)]
     wait: bool,
 
+    /// Let so many bytes of it come through relays, if their operators allow it too, as in `2GB`
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    relay_bulk: Option<u64>,
+
     #[command(flatten)]
     pub(crate) net: NetArgs,
 }
@@ -46,7 +50,13 @@ impl FetchArgs {
                     .map_err(|error| usage(format!("`{}` is no path: {error}", to.display())))?,
             ),
         };
-        Ok(FetchRequest { model: self.model.to_string(), from: self.from, to, wait: self.wait })
+        Ok(FetchRequest {
+            model: self.model.to_string(),
+            from: self.from,
+            to,
+            wait: self.wait,
+            relay_bulk: self.relay_bulk,
+        })
     }
 }
 

@@ -37,6 +37,10 @@ enum Action {
         /// With --print: for which system [default: this one]
         #[arg(long = "for", value_enum, value_name = "SYSTEM", requires = "print")]
         system: Option<System>,
+
+        /// Run a relay (`hive relay`) with the settings of `config.toml`, in place of a node
+        #[arg(long)]
+        relay: bool,
     },
     /// Stop the service and remove it; models and keys stay
     Uninstall,
@@ -51,17 +55,24 @@ pub(crate) fn service(
     printer: &Printer,
 ) -> anyhow::Result<()> {
     match &args.action {
-        Action::Install { print: true, system } => {
-            let text = describe(system.unwrap_or(System::HERE), settings)?;
+        Action::Install { print: true, system, relay } => {
+            let text = describe(system.unwrap_or(System::HERE), settings, *relay)?;
             Ok(printer.bytes(text.as_bytes())?)
         }
-        Action::Install { .. } => install(settings, printer),
+        Action::Install { relay, .. } => {
+            if *relay && !settings.is_in_file("external") {
+                return Err(usage("`config.toml` does not say where others reach this relay")
+                    .hint("`hive config set external ADDR`; the service sees neither flags nor this shell's environment")
+                    .into());
+            }
+            install(settings, *relay, printer)
+        }
         Action::Uninstall => uninstall(printer),
         Action::Status => status(printer),
     }
 }
 
-fn describe(system: System, settings: &Settings) -> anyhow::Result<String> {
+fn describe(system: System, settings: &Settings, relay: bool) -> anyhow::Result<String> {
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let text = |path: &Path| {
         let text = path.to_str().filter(|text| !text.chars().any(char::is_control));
@@ -70,7 +81,8 @@ fn describe(system: System, settings: &Settings) -> anyhow::Result<String> {
                 .hint("its name is not UTF-8 or has control characters")
         })
     };
-    Ok(system.describe(&text(&program)?, &text(&settings.home)?))
+    let command = if relay { "relay" } else { "join" };
+    Ok(system.describe(&text(&program)?, &text(&settings.home)?, command))
 }
 
 /// Where the service's file is.
@@ -83,8 +95,8 @@ fn file() -> anyhow::Result<PathBuf> {
     })
 }
 
-fn install(settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
-    let (path, text) = (file()?, describe(System::HERE, settings)?);
+fn install(settings: &Settings, relay: bool, printer: &Printer) -> anyhow::Result<()> {
+    let (path, text) = (file()?, describe(System::HERE, settings, relay)?);
     write(&path, &text).with_context(|| format!("cannot write `{}`", path.display()))?;
     match System::HERE {
         System::Systemd => {

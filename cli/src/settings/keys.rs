@@ -1,10 +1,11 @@
 //! The table of settings.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hive_api::Visibility;
 
-use super::{Dht, Settings};
+use super::{Dht, Settings, external};
 use crate::env;
 use crate::units;
 
@@ -71,14 +72,11 @@ pub(crate) static KEYS: &[Key] = &[
         },
     ),
     list("bootstrap", env::HIVE_BOOTSTRAP, "", |settings, text| {
-        settings.bootstrap = addresses(text)?;
-        match settings.bootstrap.iter().find(|address| !address.contains("/p2p/")) {
-            Some(address) => Err(format!("`{address}` does not say which node (…/p2p/ID)")),
-            None => Ok(()),
-        }
+        settings.bootstrap = full_addresses(text)?;
+        Ok(())
     }),
     list("external", env::HIVE_EXTERNAL, "", |settings, text| {
-        settings.external = addresses(text)?;
+        settings.external = external::items(text)?;
         Ok(())
     }),
     key("api", env::HIVE_API, "127.0.0.1:4484", |settings, text| {
@@ -111,6 +109,23 @@ pub(crate) static KEYS: &[Key] = &[
             "never" => Dht::Never,
             _ => return Err(format!("`{text}` is none of `auto`, `always`, `never`")),
         };
+        Ok(())
+    }),
+    list("relay", env::HIVE_RELAY, "", |settings, text| {
+        settings.no_relays = text == "none";
+        settings.relay = if settings.no_relays { Vec::new() } else { full_addresses(text)? };
+        Ok(())
+    }),
+    key("upnp", env::HIVE_UPNP, "on", |settings, text| {
+        settings.upnp = switch(text)?;
+        Ok(())
+    }),
+    key("lan-only", env::HIVE_LAN_ONLY, "off", |settings, text| {
+        settings.lan_only = switch(text)?;
+        Ok(())
+    }),
+    key("metrics", env::HIVE_METRICS, "off", |settings, text| {
+        settings.metrics = if is_off(text) { None } else { Some(socket(text)?) };
         Ok(())
     }),
     key("upload-limit", env::HIVE_UPLOAD_LIMIT, "off", |settings, text| {
@@ -153,6 +168,61 @@ pub(crate) static KEYS: &[Key] = &[
         settings.chat_history = switch(text)?;
         Ok(())
     }),
+    key("allow-bulk", env::HIVE_ALLOW_BULK, "off", |settings, text| {
+        settings.serving.circuit_bytes = match text {
+            "on" | "true" | "yes" => None,
+            _ if is_off(text) => None,
+            _ => Some(more_than_nothing(units::parse_bytes(text)?)?),
+        };
+        settings.serving.allow_bulk = !is_off(text);
+        Ok(())
+    }),
+    list("allow-peers", env::HIVE_ALLOW_PEERS, "", |settings, text| {
+        settings.serving.allow = items(text).map(peer).collect::<Result<_, _>>()?;
+        Ok(())
+    }),
+    key("peer-budget", env::HIVE_PEER_BUDGET, "auto", |settings, text| {
+        settings.serving.peer_bytes = size(text, "auto")?.map(more_than_nothing).transpose()?;
+        Ok(())
+    }),
+    key("peer-time", env::HIVE_PEER_TIME, "auto", |settings, text| {
+        settings.serving.peer_time = time(text)?;
+        Ok(())
+    }),
+    key("network-budget", env::HIVE_NETWORK_BUDGET, "auto", |settings, text| {
+        settings.serving.network_bytes = size(text, "auto")?.map(more_than_nothing).transpose()?;
+        Ok(())
+    }),
+    key("network-time", env::HIVE_NETWORK_TIME, "auto", |settings, text| {
+        settings.serving.network_time = time(text)?;
+        Ok(())
+    }),
+    key("max-reservations", env::HIVE_MAX_RESERVATIONS, "auto", |settings, text| {
+        settings.serving.reservations = auto_count(text)?;
+        Ok(())
+    }),
+    key("max-circuits", env::HIVE_MAX_CIRCUITS, "auto", |settings, text| {
+        settings.serving.circuits = auto_count(text)?;
+        Ok(())
+    }),
+    key("wss", env::HIVE_WSS, "off", |settings, text| {
+        settings.wss = match text {
+            _ if is_off(text) => None,
+            _ => match text.parse() {
+                Ok(port) if port > 0 => Some(port),
+                _ => return Err(format!("`{text}` is neither a port, as 443 is one, nor `off`")),
+            },
+        };
+        Ok(())
+    }),
+    key("wss-cert", env::HIVE_WSS_CERT, "", |settings, text| {
+        settings.wss_cert = (!text.is_empty()).then(|| text.into());
+        Ok(())
+    }),
+    key("wss-key", env::HIVE_WSS_KEY, "", |settings, text| {
+        settings.wss_key = (!text.is_empty()).then(|| text.into());
+        Ok(())
+    }),
     key("log", env::HIVE_LOG, "", |settings, text| {
         settings.log = (!text.is_empty()).then(|| text.to_owned());
         Ok(())
@@ -163,6 +233,35 @@ pub(crate) static KEYS: &[Key] = &[
 const MOST_PLACES: u32 = 64;
 /// Requests that wait at most; nobody waits for as many answers.
 const MOST_QUEUED: u32 = 1024;
+
+/// Peers, or circuits, of a relay at most: each takes a file handle and some memory.
+const MOST_RELAYED: u32 = 65_536;
+
+fn auto_count(text: &str) -> Result<Option<u32>, String> {
+    if text == "auto" { Ok(None) } else { count(text, 1, MOST_RELAYED).map(Some) }
+}
+
+fn more_than_nothing(bytes: u64) -> Result<u64, String> {
+    if bytes > 0 { Ok(bytes) } else { Err("nothing could come through".to_owned()) }
+}
+
+fn time(text: &str) -> Result<Option<Duration>, String> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    let time = units::parse_duration(text)?;
+    if time.is_zero() { Err("nothing could come through".to_owned()) } else { Ok(Some(time)) }
+}
+
+/// A peer's id: what it is exactly the network judges.
+fn peer(text: &str) -> Result<String, String> {
+    let looks_like_one = text.len() > 40 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if looks_like_one {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is no peer's id, as `hive id` prints it: 12D3KooW…"))
+    }
+}
 
 fn count(text: &str, least: u32, most: u32) -> Result<u32, String> {
     match text.parse() {
@@ -241,6 +340,19 @@ fn addresses(text: &str) -> Result<Vec<String>, String> {
             }
         })
         .collect()
+}
+
+fn full_addresses(text: &str) -> Result<Vec<String>, String> {
+    let addresses = addresses(text)?;
+    match addresses.iter().find(|address| !address.contains("/p2p/")) {
+        Some(address) => Err(format!("`{address}` does not say which node (…/p2p/ID)")),
+        None => Ok(addresses),
+    }
+}
+
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is neither an address like `0.0.0.0:9464` nor `off`"))
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

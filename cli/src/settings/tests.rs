@@ -27,6 +27,9 @@ fn defaults_are_what_the_design_says() {
     assert_eq!(settings.api, Some(([127, 0, 0, 1], 4484).into()));
     assert_eq!(settings.share, Visibility::Local);
     assert!(settings.mdns && !settings.allow_private);
+    assert!(settings.upnp && !settings.lan_only && !settings.no_relays);
+    assert_eq!((settings.metrics, settings.wss), (None, None));
+    assert_eq!(settings.serving, Serving::default());
     assert_eq!((settings.quota, settings.upload_limit, settings.reserve), (None, None, None));
     assert!(settings.origins.iter().all(|(_, _, source)| *source == Source::Default));
 }
@@ -82,6 +85,18 @@ fn wrong_values_name_the_key_and_where_it_stands() {
         ("reserve", "-1"),
         ("provider-timeout", "soon"),
         ("chat-history", "maybe"),
+        ("relay", "/ip4/1.2.3.4/tcp/4483"),
+        ("upnp", "maybe"),
+        ("lan-only", "7"),
+        ("external", "1.2.3.4:4483"),
+        ("metrics", "9464"),
+        ("allow-bulk", "0"),
+        ("allow-peers", "kitchen"),
+        ("peer-budget", "0"),
+        ("network-time", "0s"),
+        ("max-circuits", "0"),
+        ("wss", "0"),
+        ("wss", "65536"),
     ] {
         let error = resolve("", &[(name, value)], &[]).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Usage);
@@ -136,4 +151,32 @@ fn home_is_the_flag_then_the_environment() {
     assert_eq!(home(Some(Path::new("/of/flag")), &environment).unwrap(), Path::new("/of/flag"));
     assert_eq!(home(None, &environment).unwrap(), Path::new("/of/env"));
     assert!(home(Some(Path::new("relative")), &nothing).unwrap().is_absolute());
+}
+
+#[test]
+fn relays_are_named_or_none() {
+    let peer = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    let address = format!("/ip4/1.2.3.4/tcp/4483/p2p/{peer}");
+    let settings = resolve("", &[("relay", &address)], &[]).unwrap();
+    assert_eq!((settings.relay, settings.no_relays), (vec![address], false));
+    let settings = resolve("relay = [\"none\"]", &[], &[]).unwrap();
+    assert_eq!((settings.relay, settings.no_relays), (Vec::new(), true));
+}
+
+#[test]
+fn what_a_relay_gives_is_read() {
+    let peer = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    for (text, bulk) in
+        [("off", (false, None)), ("on", (true, None)), ("2GB", (true, Some(2_000_000_000)))]
+    {
+        let serving = resolve("", &[("allow-bulk", text)], &[]).unwrap().serving;
+        assert_eq!((serving.allow_bulk, serving.circuit_bytes), bulk, "{text}");
+    }
+    let flags =
+        [("allow-peers", peer), ("peer-budget", "1GB"), ("peer-time", "2h"), ("wss", "443")];
+    let settings = resolve("", &flags, &[]).unwrap();
+    assert_eq!(settings.serving.allow, [peer]);
+    assert_eq!(settings.serving.peer_bytes, Some(1_000_000_000));
+    assert_eq!(settings.serving.peer_time, Some(Duration::from_hours(2)));
+    assert_eq!(settings.wss, Some(443));
 }

@@ -86,6 +86,14 @@ impl Terminal {
         self.expect(expected);
     }
 
+    /// Ends the chat as a shell is ended.
+    #[track_caller]
+    fn leave(mut self) {
+        self.expect(">>> ");
+        self.press(CTRL_D);
+        self.ends(0);
+    }
+
     #[track_caller]
     fn ends(mut self, code: i32) {
         drop(self.keys);
@@ -160,9 +168,7 @@ fn a_full_context_is_told_and_nothing_is_dropped() {
     terminal.expect("/forget drops the oldest exchange");
     terminal.expect("the message is taken back");
     terminal.say("short", "[3] you said SHORT");
-    terminal.expect(">>> ");
-    terminal.press(CTRL_D);
-    terminal.ends(0);
+    terminal.leave();
     assert_eq!(served.fake.chats().len(), 3);
 }
 
@@ -179,9 +185,7 @@ fn an_answer_that_cannot_be_made_again_stays() {
     terminal.say("/regen", "context holds 100");
     terminal.expect("the answer before it stays");
     terminal.say("short", "[3] you said SHORT");
-    terminal.expect(">>> ");
-    terminal.press(CTRL_D);
-    terminal.ends(0);
+    terminal.leave();
     assert_eq!(served.fake.chats().pop().unwrap()[1].content, "x");
 }
 
@@ -201,9 +205,7 @@ fn a_chat_is_saved_loaded_and_said_in_several_lines() {
     terminal.say("go on", "[3] you said GO ON");
     terminal.say("/sing", "there is no /sing");
     terminal.say("/stats", "60 remembered");
-    terminal.expect(">>> ");
-    terminal.press(CTRL_D);
-    terminal.ends(0);
+    terminal.leave();
     assert_eq!(served.fake.chats()[1][0].content, "one\ntwo");
 
     use std::os::unix::fs::PermissionsExt as _;
@@ -220,9 +222,7 @@ fn history_that_is_off_leaves_no_trace() {
     user.run(&["config", "set", "chat-history", "off"]).ok();
     let mut terminal = Terminal::open(&user, &["run", "bee"]);
     terminal.say("a secret", "you said A SECRET");
-    terminal.expect(">>> ");
-    terminal.press(CTRL_D);
-    terminal.ends(0);
+    terminal.leave();
     assert!(!user.home().join("chat_history").exists());
 }
 
@@ -233,9 +233,7 @@ fn a_base_model_is_called_one_and_its_answers_have_an_end() {
     let mut terminal = Terminal::open(&user, &["run", BASE]);
     terminal.expect("most likely is a base model");
     terminal.say("hello", "you said HELLO");
-    terminal.expect(">>> ");
-    terminal.press(CTRL_D);
-    terminal.ends(0);
+    terminal.leave();
     assert_eq!(served.fake.last().max_tokens, Some(256));
 }
 

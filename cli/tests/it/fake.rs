@@ -1,15 +1,17 @@
 //! A node that answers by heart, behind a real local API in a user's home: the binary takes it for
 //! the node that runs there.
 
+mod networks;
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use hive_api::{
-    AddEvent, AddRequest, Discovered, EmbedRequest, Embeddings, ErrorKind, Events, FetchEvent,
-    FetchRequest, Finish, GcReport, Generated, Hive, HiveError, Identity, Listing, LoadedModel,
-    Message, ModelDetails, ModelInfo, ModelSummary, Offer, PeerSummary, Prompt, PullEvent,
-    PullRequest, QuantizeEvent, QuantizeRequest, ReadRequest, Reading, Result, RunEvent,
+    AddEvent, AddRequest, Diagnosis, Discovered, EmbedRequest, Embeddings, ErrorKind, Events,
+    FetchEvent, FetchRequest, Finish, GcReport, Generated, Hive, HiveError, Identity, Listing,
+    LoadedModel, Message, ModelDetails, ModelInfo, ModelSummary, Offer, PeerSummary, Prompt,
+    PullEvent, PullRequest, QuantizeEvent, QuantizeRequest, ReadRequest, Reading, Result, RunEvent,
     RunRequest, SearchRequest, Status, Storage, TemplateSource, VerifyEvent, Visibility,
 };
 
@@ -180,6 +182,10 @@ impl Hive for Fake {
             connected: true,
             addresses: Vec::new(),
             transports: Vec::new(),
+            path: None,
+            links: Vec::new(),
+            goodput: None,
+            why: None,
             rtt_ms: None,
             banned_secs: None,
             capability: None,
@@ -219,6 +225,9 @@ impl Hive for Fake {
         no()
     }
     async fn metrics(&self) -> Result<String> {
+        no()
+    }
+    async fn doctor(&self) -> Result<Diagnosis> {
         no()
     }
     async fn list(&self) -> Result<Vec<ModelSummary>> {

@@ -7,13 +7,16 @@ mod chat;
 mod comfort;
 mod config;
 mod demo;
+mod doctor;
 mod fake;
 mod join;
 mod kill;
 mod local;
 mod names;
 mod network;
+mod private;
 mod pull;
+mod relay;
 mod usage;
 #[cfg(target_os = "linux")]
 mod worker;
@@ -65,7 +68,7 @@ impl User {
         command.args(args).env_clear().current_dir(self.dir.path()).stdin(Stdio::null());
         command.env("HOME", self.dir.path()).env("HIVE_HOME", self.home());
         command.env("HIVE_LISTEN", "/ip4/127.0.0.1/tcp/0").env("HIVE_API", "127.0.0.1:0");
-        command.env("HIVE_MDNS", "off").env("HIVE_ALLOW_PRIVATE", "on");
+        command.env("HIVE_MDNS", "off").env("HIVE_ALLOW_PRIVATE", "on").env("HIVE_UPNP", "off");
         command.env("HIVE_NETWORK", "test-of-cli");
         command
     }
@@ -83,7 +86,12 @@ impl User {
 
     /// Starts a node and waits until it is ready.
     fn join(&self, more: &[&str]) -> Running {
-        let mut args = vec!["join", "--json"];
+        self.node("join", more)
+    }
+
+    /// Starts a node with a command that runs one, and waits until it is ready.
+    fn node(&self, command: &str, more: &[&str]) -> Running {
+        let mut args = vec![command, "--json"];
         args.extend_from_slice(more);
         let mut child =
             self.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

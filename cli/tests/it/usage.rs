@@ -28,6 +28,8 @@ fn every_command_of_the_design_is_there_and_explains_itself() {
         "gc",
         "verify",
         "join",
+        "relay",
+        "doctor",
         "peers",
         "status",
         "id",
@@ -72,6 +74,14 @@ fn wrong_flags_exit_2() {
         &["run", "x", "y", "--device", "abacus"],
         &["share", "x", "everyone"],
         &["ls", "-q", "-v"],
+        &["fetch", "x", "--relay-bulk", "lots"],
+        &["join", "--relay", "/ip4/192.0.2.1/tcp/1/p2p/x", "--no-relays"],
+        &["join", "--metrics", "9464"],
+        &["relay"],
+        &["relay", "--external-addr", "192.0.2.1:4483"],
+        &["relay", "--external-addr", "192.0.2.1", "--wss", "0"],
+        &["relay", "--external-addr", "192.0.2.1", "--wss-cert", "x.pem"],
+        &["relay", "--external-addr", "192.0.2.1", "--allow", "kitchen"],
     ] {
         let ended = user.run(args);
         assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");

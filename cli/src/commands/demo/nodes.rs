@@ -116,6 +116,7 @@ fn command(
     command
         .args(["join", "--json", "--until-stdin-ends", "--allow-private"])
         .args(["--network", NETWORK, "--mdns", "off", "--dht", "always"])
+        .args(["--upnp", "off", "--no-relays"])
         .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--api", "127.0.0.1:0", "--name", name])
         .arg("--home")
         .arg(home)

@@ -28,17 +28,17 @@ impl System {
         Self::Systemd
     };
 
-    /// The file for a program and a home, both without control characters.
-    pub(super) fn describe(self, program: &str, home: &str) -> String {
+    /// The file for a program and a home, both without control characters, and a command of ours.
+    pub(super) fn describe(self, program: &str, home: &str, command: &str) -> String {
         match self {
-            Self::Systemd => systemd(program, home),
-            Self::Launchd => launchd(program, home),
-            Self::Windows => windows(program, home),
+            Self::Systemd => systemd(program, home, command),
+            Self::Launchd => launchd(program, home, command),
+            Self::Windows => windows(program, home, command),
         }
     }
 }
 
-fn systemd(program: &str, home: &str) -> String {
+fn systemd(program: &str, home: &str, command: &str) -> String {
     let (program, home) = (of_systemd(program), of_systemd(home));
     format!(
         "\
@@ -48,7 +48,7 @@ Description=hive node
 
 [Service]
 Type=exec
-ExecStart={program} --home {home} join
+ExecStart={program} --home {home} {command}
 Restart=on-failure
 RestartSec=5
 # The node keeps what it has verified; give it time to sync the rest.
@@ -81,7 +81,7 @@ fn of_systemd(word: &str) -> String {
     format!("\"{}\"", escaped.replace('%', "%%").replace('$', "$$"))
 }
 
-fn launchd(program: &str, home: &str) -> String {
+fn launchd(program: &str, home: &str, command: &str) -> String {
     let (program, home) = (of_xml(program), of_xml(home));
     format!(
         r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -96,7 +96,7 @@ fn launchd(program: &str, home: &str) -> String {
         <string>{program}</string>
         <string>--home</string>
         <string>{home}</string>
-        <string>join</string>
+        <string>{command}</string>
     </array>
     <key>RunAtLoad</key>
     <true/>
@@ -119,7 +119,7 @@ fn launchd(program: &str, home: &str) -> String {
     )
 }
 
-fn windows(program: &str, home: &str) -> String {
+fn windows(program: &str, home: &str, command: &str) -> String {
     // A path ends in no quote, and a backslash before the closing quote would escape it.
     let home = home.trim_end_matches('\\');
     let (program, home) = (of_xml(program), of_xml(home));
@@ -154,7 +154,7 @@ fn windows(program: &str, home: &str) -> String {
   <Actions Context="Author">
     <Exec>
       <Command>{program}</Command>
-      <Arguments>--home &quot;{home}&quot; join</Arguments>
+      <Arguments>--home &quot;{home}&quot; {command}</Arguments>
     </Exec>
   </Actions>
 </Task>
@@ -184,7 +184,9 @@ mod tests {
                 System::Windows => (r"C:\Program Files\hive\hive.exe", r"C:\Users\bee\hive\"),
                 _ => ("/opt/hive & co/hive", "/home/bee/50% \"hive\""),
             };
-            expected.assert_eq(&system.describe(program, home));
+            expected.assert_eq(&system.describe(program, home, "join"));
+            let relay = system.describe(program, home, "relay");
+            assert_eq!(relay.matches("relay").count(), 1, "{relay}");
         }
     }
 
