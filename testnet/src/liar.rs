@@ -23,7 +23,7 @@ use libp2p::kad::store::MemoryStore;
 use libp2p::request_response::{self, OutboundRequestId, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, kad};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use self::answer::Answers;
@@ -92,6 +92,8 @@ pub struct Liar {
     address: String,
     counters: Arc<Counters>,
     commands: mpsc::Sender<Command>,
+    /// Ticks with each peer and each provider that the DHT tells this one of.
+    heard: watch::Receiver<()>,
     task: AbortHandle,
 }
 
@@ -122,8 +124,10 @@ impl Liar {
             swarm.behaviour_mut().kad.start_providing(key)?;
         }
         let (commands, inbox) = mpsc::channel(16);
+        let (tell, heard) = watch::channel(());
         let mut run = Loop {
             swarm,
+            tell,
             answers: Answers { lie, samples, granted: 0 },
             counters: counters.clone(),
             dials: HashMap::new(),
@@ -132,7 +136,7 @@ impl Liar {
         };
         let task = tokio::spawn(async move { run.run(inbox).await }).abort_handle();
         let address = format!("{address}/p2p/{peer}");
-        Ok(Self { peer: peer.to_string(), address, counters, commands, task })
+        Ok(Self { peer: peer.to_string(), address, counters, commands, heard, task })
     }
 
     /// Its peer id.
@@ -181,10 +185,11 @@ impl Liar {
         Ok((ChunkResponse::decode(body)?, rest.to_vec()))
     }
 
-    /// Asks the DHT who has a model until it names at least so many peers besides this one.
+    /// Asks the DHT who has a model, now and whenever the liar heard of somebody or something new,
+    /// until it names at least so many peers besides this one.
     pub async fn providers(&self, id: BlockId, at_least: usize) -> anyhow::Result<Vec<String>> {
         let key = kad::RecordKey::from(id.multihash());
-        eventually("providers in the DHT", async || {
+        eventually("providers in the DHT", self.heard.clone(), async || {
             let (reply, answer) = oneshot::channel();
             self.commands.send(Command::Providers(key.clone(), reply)).await.ok()?;
             let mut found: Vec<String> = answer.await.ok()?.iter().map(PeerId::to_string).collect();
@@ -236,6 +241,7 @@ type Asked = oneshot::Sender<anyhow::Result<Vec<u8>>>;
 
 struct Loop {
     swarm: Swarm<Behaviour>,
+    tell: watch::Sender<()>,
     answers: Answers,
     counters: Arc<Counters>,
     dials: HashMap<PeerId, oneshot::Sender<anyhow::Result<()>>>,
@@ -333,6 +339,9 @@ impl Loop {
 
     fn on_kad(&mut self, event: kad::Event) {
         use kad::{Event, GetProvidersOk, QueryResult};
+        if matches!(event, Event::RoutingUpdated { .. } | Event::InboundRequest { .. }) {
+            self.tell.send_replace(());
+        }
         let Event::OutboundQueryProgressed { id, result, step, .. } = event else { return };
         let Some(search) = self.searches.get_mut(&id) else { return };
         if let QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })) =

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use futures::StreamExt;
 use hive_api::{AddEvent, AddRequest, Added, FetchRequest, Hive, PeerSummary, Visibility};
-use hive_node::{Config, DhtServer, Node};
+use hive_node::{Config, DhtServer, Faults, NetworkState, Node, Peer};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use crate::fetch::Fetch;
-use crate::wait::{eventually, within};
+use crate::wait::within;
 
 /// A node's configuration on the loopback, in a network: any free port, no multicast.
 pub fn config(network: &str) -> Config {
@@ -47,6 +48,7 @@ impl TestNode {
         let home = tempfile::tempdir().context("a home for a node")?;
         let files = tempfile::tempdir().context("a place for files to add")?;
         config.home = home.path().to_owned();
+        config.faults.get_or_insert_default();
         let mut this =
             Self { config, node: None, peer: String::new(), address: String::new(), files, home };
         this.restart().await?;
@@ -60,13 +62,10 @@ impl TestNode {
     /// The node cannot start.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         // A killed node's last thread may take a moment to let go of the home.
-        let config = &self.config;
-        let node =
-            eventually("the home to be free", async || match Node::start(config.clone()).await {
-                Err(error) if is_locked(&error) => None,
-                started => Some(started),
-            })
-            .await??;
+        let lock = self.home.path().join("lock");
+        let free = tokio::task::spawn_blocking(move || until_unlocked(&lock));
+        within("the home to be free", free).await???;
+        let node = Node::start(self.config.clone()).await?;
         self.peer = node.peer();
         self.address = node.addresses().into_iter().next().unwrap_or_default();
         self.node = Some(node);
@@ -103,6 +102,27 @@ impl TestNode {
     /// Its full address.
     pub fn address(&self) -> String {
         self.address.clone()
+    }
+
+    /// Its peer id, parsed.
+    pub fn id(&self) -> Peer {
+        self.peer.parse().expect("a node's id is one")
+    }
+
+    /// What its links suffer.
+    pub fn faults(&self) -> Faults {
+        self.config.faults.clone().expect("set when it was started")
+    }
+
+    /// Ticks when what the node knows of others may have changed.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.node.as_ref().expect("the node runs").changes()
+    }
+
+    /// How it stands in the network.
+    pub async fn network_state(&self) -> NetworkState {
+        let node = self.node.as_ref().expect("the node runs");
+        node.network_state().await.expect("it has a network")
     }
 
     /// Its home.
@@ -229,8 +249,12 @@ impl TestNode {
     }
 }
 
-/// Whether a node could not start since another has its home.
-fn is_locked(error: &hive_api::HiveError) -> bool {
-    error.kind == hive_api::ErrorKind::Failed
-        && error.messages.iter().any(|message| message.contains("in use"))
+/// Waits until nobody has a home's lock; a home without one is free.
+fn until_unlocked(lock: &Path) -> std::io::Result<()> {
+    match std::fs::File::options().read(true).write(true).open(lock) {
+        // Closing the file lets the lock go again.
+        Ok(file) => file.lock(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -3,18 +3,15 @@
 
 use std::io::{BufRead as _, Write as _};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use futures::StreamExt as _;
-use hive_api::{AddEvent, AddRequest, FetchEvent, FetchRequest, Hive, Visibility};
+use hive_api::{AddEvent, AddRequest, FetchEvent, FetchRequest, Visibility};
 use hive_node::{Config, Node};
 use serde::{Deserialize, Serialize};
 
 use crate::machine;
-
-/// How often the reader looks for its first verified byte.
-const LOOK: Duration = Duration::from_millis(1);
 
 /// What a provider says when it is ready.
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,39 +92,27 @@ pub(crate) async fn read(home: PathBuf, id: String, from: Vec<String>) -> anyhow
     }
     let cpu = machine::cpu_seconds();
     let start = Instant::now();
-    let first = tokio::spawn({
-        let (hive, id) = (node.hive(), id.clone());
-        async move { first_byte(&*hive, &id, start).await }
-    });
+    let mut first = None;
     let request = FetchRequest { model: id, ..FetchRequest::default() };
     let mut events = hive.fetch(request).await?;
     let (path, peers) = loop {
         match events.next().await {
-            Some(event) => {
-                if let FetchEvent::Done { path, peers, .. } = event? {
-                    break (path, peers);
+            Some(event) => match event? {
+                FetchEvent::Progress { bytes, .. } if bytes > 0 => {
+                    first.get_or_insert_with(|| start.elapsed());
                 }
-            }
+                FetchEvent::Done { path, peers, .. } => break (path, peers),
+                _ => {}
+            },
             None => bail!("a fetch without an end"),
         }
     };
     let seconds = start.elapsed().as_secs_f64();
     let cpu = machine::cpu_seconds() - cpu;
     let memory = machine::peak_memory();
-    let first_ms = first.await??.as_secs_f64() * 1e3;
+    let first_ms = first.context("nothing was fetched")?.as_secs_f64() * 1e3;
     let peers = peers.iter().map(|peer| peer.bytes).filter(|bytes| *bytes > 0).collect();
     say(&Read { path, seconds, first_ms, cpu, memory, peers })?;
     node.shutdown().await;
     Ok(())
-}
-
-/// Looks into the store until something of the model is there.
-async fn first_byte(hive: &dyn Hive, id: &str, start: Instant) -> anyhow::Result<Duration> {
-    loop {
-        let models = hive.list().await?;
-        if models.iter().any(|model| model.cid == id && model.present > 0) {
-            return Ok(start.elapsed());
-        }
-        tokio::time::sleep(LOOK).await;
-    }
 }

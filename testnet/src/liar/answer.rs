@@ -66,6 +66,7 @@ impl Answers {
             Request::Hello { .. } => {
                 Response::Hello { features: Vec::new(), agent: "liar/1".to_owned() }
             }
+            Request::Redeem(_) => Response::Unsupported,
         };
         vec![Part::Head(framed(&response.encode()))]
     }

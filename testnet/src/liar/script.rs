@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
+use tokio::sync::watch;
 
 /// Bytes of an answer that an asker reads at most.
 const ANSWER_LEN: u64 = 32 << 20;
@@ -19,7 +20,7 @@ const ANSWER_LEN: u64 = 32 << 20;
 pub struct Counters {
     questions: AtomicU64,
     requests: AtomicU64,
-    lies: AtomicU64,
+    lies: watch::Sender<u64>,
     sent: AtomicU64,
     first_lie: OnceLock<u64>,
 }
@@ -37,7 +38,12 @@ impl Counters {
 
     /// Lies that were told, silence where an answer was owed included.
     pub fn lies(&self) -> u64 {
-        self.lies.load(Ordering::Relaxed)
+        *self.lies.borrow()
+    }
+
+    /// The same, as it grows.
+    pub fn lying(&self) -> watch::Receiver<u64> {
+        self.lies.subscribe()
     }
 
     /// Bytes of groups, or in their place, that connections took from this peer.
@@ -59,8 +65,8 @@ impl Counters {
     }
 
     pub(super) fn lie(&self) {
-        self.lies.fetch_add(1, Ordering::Relaxed);
         self.first_lie.get_or_init(|| self.sent());
+        self.lies.send_modify(|lies| *lies += 1);
     }
 }
 

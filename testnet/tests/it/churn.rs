@@ -20,7 +20,7 @@ async fn three(mesh: &Mesh, bytes: &[u8]) -> anyhow::Result<(String, Vec<TestNod
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_three_providers_dies_at_half_time_and_the_fetch_completes() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(21, mib(48));
     let (id, mut providers) = three(&mesh, &bytes).await?;
     let reader = mesh.node().await?;
@@ -37,7 +37,7 @@ async fn one_of_three_providers_dies_at_half_time_and_the_fetch_completes() -> T
 /// All die: the fetch says so soon, keeps what it has, and goes on from there when one is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_providers_die_and_the_fetch_resumes_when_one_is_back() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(22, mib(48));
     let (id, mut providers) = three(&mesh, &bytes).await?;
     // The default patience: what is measured is what a user sees.
@@ -71,7 +71,7 @@ async fn all_providers_die_and_the_fetch_resumes_when_one_is_back() -> TestResul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_fetch_goes_on_from_where_it_was() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(23, mib(32));
     let provider = mesh.node_with(|config| config.upload_limit = Some(8_000_000)).await?;
     let id = provider.add("cancelled.bin", &bytes, Visibility::Public).await?.cid;
@@ -93,7 +93,7 @@ async fn a_cancelled_fetch_goes_on_from_where_it_was() -> TestResult {
 /// A reader that is stopped and started again knows what it has without hashing it or asking for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_resumes_after_a_restart() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(24, mib(32));
     let provider = mesh.node_with(|config| config.upload_limit = Some(8_000_000)).await?;
     let id = provider.add("restart.bin", &bytes, Visibility::Public).await?.cid;

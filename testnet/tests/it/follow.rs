@@ -9,7 +9,7 @@ use crate::{MIB, TestResult, mib};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_followers_share_one_fetch() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(31, mib(24));
     let provider = mesh.node_with(|config| config.upload_limit = Some(12_000_000)).await?;
     let id = provider.add("followed.bin", &bytes, Visibility::Public).await?.cid;
@@ -28,7 +28,7 @@ async fn two_followers_share_one_fetch() -> TestResult {
 /// Who follows decides for itself: one that leaves does not stop the fetch of another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_leaves_does_not_stop_the_other() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(32, mib(24));
     let provider = mesh.node_with(|config| config.upload_limit = Some(12_000_000)).await?;
     let id = provider.add("left.bin", &bytes, Visibility::Public).await?.cid;
@@ -44,7 +44,7 @@ async fn a_follower_that_leaves_does_not_stop_the_other() -> TestResult {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_waits_ends_when_somebody_has_it() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let sample = Sample::random(33, mib(5));
     let provider = mesh.node().await?;
     let reader =
@@ -66,7 +66,7 @@ async fn a_fetch_that_waits_ends_when_somebody_has_it() -> TestResult {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_that_nobody_has_is_not_found_in_the_time_given() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let reader = mesh.node_with(|config| config.provider_timeout = Duration::from_secs(2)).await?;
     let id = Sample::random(35, 1000).id().to_string();
     let start = Instant::now();
@@ -81,7 +81,7 @@ async fn an_id_that_nobody_has_is_not_found_in_the_time_given() -> TestResult {
 /// Without a single connection the answer is another one: the network is what is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_bootstrap_is_gone_says_that_nobody_can_be_reached() -> TestResult {
-    let mut mesh = Mesh::start().await?;
+    let mut mesh = Mesh::empty().await?;
     let bootstrap = mesh.bootstrap.address();
     mesh.bootstrap.shutdown().await?;
     let reader = mesh.stranger_with(|config| config.bootstrap = vec![bootstrap]).await?;
@@ -95,7 +95,7 @@ async fn a_node_whose_bootstrap_is_gone_says_that_nobody_can_be_reached() -> Tes
 /// Nobody is known at all: what is missing is an address to join through.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_knows_nobody_says_how_to_join() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let reader = mesh.stranger_with(|_| {}).await?;
     let id = Sample::random(38, 1000).id().to_string();
     let error = reader.fetch(&id).await?.failure().await?;
@@ -106,7 +106,7 @@ async fn a_node_that_knows_nobody_says_how_to_join() -> TestResult {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_is_here_is_fetched_from_nobody() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(37, mib(4));
     let provider = mesh.node().await?;
     let id = provider.add("twice.bin", &bytes, Visibility::Public).await?.cid;

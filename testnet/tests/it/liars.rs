@@ -17,7 +17,7 @@ const BUFFERS: u64 = 2 * MIB;
 /// A fetch that knows the liar alone until it was lied to, and two honest nodes from then on, which
 /// are slow enough for the liar to be given its second chance.
 async fn meets(lie: Lie) -> anyhow::Result<(Liar, TestNode, Fetched)> {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let sample = Sample::random(11, mib(32));
     let has_manifest = lie != Lie::Manifest;
     let liar = mesh.liar(lie, &sample).await?;
@@ -33,7 +33,8 @@ async fn meets(lie: Lie) -> anyhow::Result<(Liar, TestNode, Fetched)> {
     if has_manifest {
         fetch.until(|event| matches!(event, FetchEvent::Peer { .. })).await?;
     }
-    eventually("a lie", async || (liar.counters().lies() > 0).then_some(())).await?;
+    let lied = async || (liar.counters().lies() > 0).then_some(());
+    eventually("a lie", liar.counters().lying(), lied).await?;
     for node in &honest {
         reader.connect(&node.address()).await?;
     }
@@ -163,7 +164,7 @@ async fn a_wrong_manifest_is_had_from_the_next_peer_and_the_liar_banned() -> Tes
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_manifest_and_nobody_else_is_a_failed_verification() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let sample = Sample::random(12, mib(3));
     let liar = mesh.liar(Lie::Manifest, &sample).await?;
     let reader = mesh.stranger_with(|_| {}).await?;
@@ -178,7 +179,7 @@ async fn a_wrong_manifest_and_nobody_else_is_a_failed_verification() -> TestResu
 /// Wrong bytes and nobody else: the fetch says who lied, and keeps nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_bytes_and_nobody_else_is_a_failed_verification() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let sample = Sample::random(13, mib(8));
     let liar = mesh.liar(Lie::Bytes(Wrong::Random), &sample).await?;
     let reader = mesh.stranger_with(|_| {}).await?;
@@ -194,7 +195,7 @@ async fn wrong_bytes_and_nobody_else_is_a_failed_verification() -> TestResult {
 /// A peer that takes a request and says nothing, while the others are so slow that the fetch lasts
 /// longer than anybody's patience.
 async fn starves(lie: Lie) -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let sample = Sample::random(14, mib(48));
     let liar = mesh.liar(lie, &sample).await?;
     let slow = |config: &mut hive_node::Config| config.upload_limit = Some(600_000);

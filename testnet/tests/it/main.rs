@@ -10,6 +10,7 @@ mod follow;
 mod gemma;
 mod liars;
 mod naming;
+mod partition;
 mod swarming;
 mod visibility;
 
@@ -29,7 +30,7 @@ fn find(text: &str) -> hive_api::SearchRequest {
 
 /// Waits until the node sees a model in the catalog, and says whose it is.
 async fn offered(node: &hive_testnet::TestNode, text: &str) -> anyhow::Result<hive_api::Offer> {
-    hive_testnet::wait::eventually("an offer in the catalog", async || {
+    hive_testnet::wait::eventually("an offer in the catalog", node.changes(), async || {
         node.hive().search(find(text)).await.ok()?.into_iter().next()
     })
     .await

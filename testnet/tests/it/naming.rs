@@ -8,13 +8,13 @@ use crate::{TestResult, mib, offered};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn search_lists_name_size_and_peers() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(41, mib(2));
     let (one, two, reader) = (mesh.node().await?, mesh.node().await?, mesh.node().await?);
     let id = one.add("findable.bin", &bytes, Visibility::Public).await?.cid;
     two.add("findable.bin", &bytes, Visibility::Public).await?;
 
-    let offer = eventually("both peers in one offer", async || {
+    let offer = eventually("both peers in one offer", reader.changes(), async || {
         let offers = reader.hive().search(crate::find("FINDABLE")).await.ok()?;
         offers.into_iter().find(|offer| offer.peers.len() == 2)
     })
@@ -32,7 +32,7 @@ async fn search_lists_name_size_and_peers() -> TestResult {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_means_one_model_fetches_it() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(42, mib(3));
     let (provider, reader) = (mesh.node().await?, mesh.node().await?);
     let added = provider.add("by-name.bin", &bytes, Visibility::Public).await?;
@@ -51,12 +51,12 @@ async fn a_name_that_means_one_model_fetches_it() -> TestResult {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_means_two_models_is_refused_with_both_ids() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let (one, two, reader) = (mesh.node().await?, mesh.node().await?, mesh.node().await?);
     let first = one.add("twin.bin", &sample::bytes(43, mib(1)), Visibility::Public).await?;
     let second = two.add("twin.bin", &sample::bytes(44, mib(1)), Visibility::Public).await?;
     assert_eq!(first.name, second.name);
-    eventually("both models in the catalog", async || {
+    eventually("both models in the catalog", reader.changes(), async || {
         (reader.hive().search(crate::find(&first.name)).await.ok()?.len() == 2).then_some(())
     })
     .await?;
@@ -73,7 +73,7 @@ async fn a_name_that_means_two_models_is_refused_with_both_ids() -> TestResult {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_nobody_announces_is_not_found() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let reader = mesh.node().await?;
     let error = match reader.fetch("no-such-model").await {
         Ok(mut fetch) => fetch.failure().await?,

@@ -9,7 +9,7 @@ use crate::{MIB, TestResult, mib};
 /// names, each limited; a fourth that knows one address gets them from all three.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_shared_under_three_names_comes_from_all_three() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(1, mib(96));
     let mut providers = Vec::new();
     let mut ids = Vec::new();
@@ -36,7 +36,7 @@ async fn a_file_shared_under_three_names_comes_from_all_three() -> TestResult {
 /// Two readers of one slow seed give each other what they have before they have all of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_exchange_what_they_have_while_they_fetch() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(2, mib(96));
     let seed = slow_seed(&mesh).await?;
     let readers = [mesh.node().await?, mesh.node().await?];
@@ -50,7 +50,7 @@ async fn readers_exchange_what_they_have_while_they_fetch() -> TestResult {
 /// The same with a model of many chunks, where two readers seldom want the same one next.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_exchange_chunks_of_a_directory_while_they_fetch() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let seed = slow_seed(&mesh).await?;
     let readers = [mesh.node().await?, mesh.node().await?];
     let dir = seed.write("unused", b"")?.with_file_name("tree");
@@ -94,7 +94,7 @@ async fn exchange(
 /// Whoever gets the model during a fetch becomes a provider of that fetch.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_appears_during_the_fetch_joins_it() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let bytes = sample::bytes(3, mib(40));
     let slow = mesh.node_with(|config| config.upload_limit = Some(2_000_000)).await?;
     let id = slow.add("slow.bin", &bytes, Visibility::Public).await?.cid;
@@ -122,7 +122,7 @@ async fn a_provider_that_appears_during_the_fetch_joins_it() -> TestResult {
 /// A peer made of stock libp2p, found in the DHT alone, is as good a provider as a hive.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_implementation_of_the_wire_provides_a_model() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let sample = Sample::random(4, mib(70));
     let stranger = mesh.liar(Lie::None, &sample).await?;
     let reader = mesh.stranger().await?;
@@ -139,7 +139,7 @@ async fn another_implementation_of_the_wire_provides_a_model() -> TestResult {
 /// A tree comes with its paths, its empty file, and a file that it has twice only once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_comes_whole_and_what_it_has_twice_comes_once() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let provider = mesh.node().await?;
     let dir = provider.write("unused", b"")?.with_file_name("tree");
     let (large, small) = (sample::bytes(5, mib(9)), sample::bytes(6, 1000));

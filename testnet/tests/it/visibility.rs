@@ -41,7 +41,7 @@ fn is_refused(answers: &[Response]) -> bool {
 /// A local model is as if it were not there, for hives and for strangers, whatever they know.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_model_is_announced_to_nobody_and_served_to_nobody() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let (secret, public) = (Sample::random(51, mib(3)), Sample::random(52, mib(3)));
     let owner = mesh.node().await?;
     owner.add("secret.bin", secret.bytes(), Visibility::Local).await?;
@@ -77,7 +77,7 @@ async fn a_local_model_is_announced_to_nobody_and_served_to_nobody() -> TestResu
 /// An unlisted model is for whoever has its id from somebody.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unlisted_model_is_served_and_announced_to_nobody() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let (unlisted, public) = (Sample::random(54, mib(3)), Sample::random(55, mib(3)));
     let owner = mesh.node().await?;
     owner.add("unlisted.bin", unlisted.bytes(), Visibility::Unlisted).await?;
@@ -100,7 +100,7 @@ async fn an_unlisted_model_is_served_and_announced_to_nobody() -> TestResult {
 /// `share` takes a model back: from then on it is as if it had never been there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_is_made_local_is_served_no_more() -> TestResult {
-    let mesh = Mesh::start().await?;
+    let mesh = Mesh::empty().await?;
     let sample = Sample::random(57, mib(3));
     let owner = mesh.node().await?;
     let id = owner.add("changing.bin", sample.bytes(), Visibility::Public).await?.cid;
