@@ -34,6 +34,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("hive-cli", &["hive-api", "hive-http", "hive-node", "hive-protocol", "hive-telemetry"]),
     ("hive-testnet", &["hive-api", "hive-node", "hive-protocol", "hive-store", "hive-swarm"]),
     ("hive-bench", &["hive-api", "hive-node", "hive-protocol", "hive-testnet"]),
+    // It drives the binary `hive`, in processes, and knows nothing of its inside.
+    ("hive-natlab", &[]),
     ("xtask", &["hive-protocol"]),
 ];
 
@@ -44,7 +46,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("axum", &["hive-http"]),
     ("candle-", &["hive-inference", "xtask"]),
     ("command-fds", &["hive-worker"]),
-    ("clap", &["hive-bench", "hive-cli", "xtask"]),
+    ("clap", &["hive-bench", "hive-cli", "hive-natlab", "xtask"]),
     ("landlock", &["hive-worker"]),
     ("libp2p", &["hive-swarm", "hive-testnet"]),
     ("minijinja", &["hive-inference"]),
