@@ -216,9 +216,9 @@ fn a_list_only_grows_and_the_newest_wins() {
 #[test]
 fn a_list_is_honoured_whatever_its_dates() {
     let bytes = revocations(1, &[4]).sign(&secret());
-    for now in [0, NOW - 1_000, NOW, NOW + 86_400, u64::MAX] {
+    for moment in [0, NOW - 1_000, NOW, NOW + 86_400, u64::MAX] {
         let mut known = RevocationList::new(network());
-        assert_eq!(known.merge(&bytes, now), Ok(Merge::Newer), "at {now}");
+        assert_eq!(known.merge(&bytes, moment), Ok(Merge::Newer), "at {moment}");
         assert!(known.revokes(&serial(4)));
     }
 }
