@@ -56,8 +56,8 @@ pub(crate) const FETCH: Duration = Duration::from_mins(5);
 /// How long a path stays cut.
 pub(crate) const CUT: Duration = Duration::from_secs(25);
 
-/// How long a laptop sleeps: longer than every idle timeout of hive's connections.
-pub(crate) const SLEEP: Duration = Duration::from_secs(75);
+/// How long a laptop may sleep before the others have let go of it.
+pub(crate) const SLEEP: Duration = Duration::from_mins(2);
 
 /// How long a node may take to be whole again after a fault has ended.
 pub(crate) const RECOVERY: Duration = Duration::from_mins(2);

@@ -1,4 +1,5 @@
-//! Waiting for facts with a deadline. Other processes tell the lab nothing, so it asks them.
+//! Waiting for facts with a deadline. The facts are other processes', which the lab hears of only by
+//! asking: their command line has no way to call back.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +16,17 @@ pub(crate) async fn until<T>(
     mut look: impl AsyncFnMut() -> Result<T, String>,
 ) -> anyhow::Result<T> {
     let deadline = Instant::now() + within;
+    let mut round = tokio::time::interval(ASK);
     loop {
+        round.tick().await;
         match look().await {
             Ok(found) => return Ok(found),
             Err(saw) if Instant::now() >= deadline => {
                 bail!("{what}: not within {} s; last seen: {saw}", within.as_secs())
             }
-            Err(_) => tokio::time::sleep(ASK).await,
+            Err(_) => {}
         }
     }
-}
-
-/// Lets a fault last. The time is the fault itself, and not a wait for a fact.
-pub(crate) async fn last(fault: Duration) {
-    tokio::time::sleep(fault).await;
 }
 
 /// Awaits `work`, at most so long.

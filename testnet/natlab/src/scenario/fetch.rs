@@ -12,7 +12,7 @@ use crate::node::{Followed, Node};
 use crate::stage::{self, Setting, Transport};
 use crate::table::Verdict;
 use crate::view;
-use crate::wait::{last, within};
+use crate::wait::within;
 
 pub(crate) async fn run(setting: &Setting, say: &dyn Fn(&str)) -> anyhow::Result<bool> {
     let mut verdict = Verdict::default();
@@ -49,7 +49,7 @@ pub(crate) async fn cut_half_way(
     let mut fetch = a.user.follow(&args)?;
     within("half of the model", FETCH, half(&mut fetch, size)).await?;
     let before = lab.swallowed()?;
-    cut(lab).await?;
+    cut(lab, &mut fetch).await?;
     let swallowed = lab.swallowed()? - before;
     let healed = Instant::now();
     let seen = format!("{swallowed} packets swallowed in {} s", CUT.as_secs());
@@ -69,10 +69,12 @@ pub(crate) async fn cut_half_way(
     Ok(())
 }
 
-/// Cuts the path for a while. The time is the fault.
-async fn cut(lab: &Lab) -> anyhow::Result<()> {
+/// Cuts the path for a while, in which the fetch must not come to its end.
+async fn cut(lab: &Lab, fetch: &mut Followed) -> anyhow::Result<()> {
     lab.cut_path("laptop-a", "laptop-b")?;
-    last(CUT).await;
+    if let Ok(ended) = tokio::time::timeout(CUT, done(fetch)).await {
+        bail!("the fetch ended although its path was cut: {ended:?}");
+    }
     lab.heal_path("laptop-a", "laptop-b")
 }
 

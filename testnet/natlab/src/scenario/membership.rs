@@ -6,6 +6,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Context as _;
 
@@ -17,7 +18,7 @@ use crate::pcap::Capture;
 use crate::stage::{self, Setting, Transport};
 use crate::table::Verdict;
 use crate::view;
-use crate::wait::{last, until};
+use crate::wait::until;
 
 /// How long an invite, or a membership, lives that is to have expired.
 const SHORT: std::time::Duration = std::time::Duration::from_secs(2);
@@ -76,7 +77,12 @@ pub(crate) async fn run(setting: &Setting, say: &dyn Fn(&str)) -> anyhow::Result
         .await?;
     // That an invite is over stands in its code: nobody has to be asked.
     let short = invite(&admin, &["--expires", &format!("{}s", SHORT.as_secs())]).await?;
-    last(SHORT * 2).await;
+    let made = Instant::now();
+    until("the invite to be over", SHORT * 4, async || {
+        let age = made.elapsed();
+        if age > SHORT * 2 { Ok(()) } else { Err(format!("it is {age:?} old")) }
+    })
+    .await?;
     let ended = door.somebody()?.run_within(&["join", &short], COMMAND).await?;
     let over = ended.code != Some(0) && ended.stderr.contains("expired");
     verdict.note(over, "an invite that has expired is not even tried", ended.last_words());

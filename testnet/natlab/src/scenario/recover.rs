@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::stage::{self, Setting, Transport};
 use crate::table::Verdict;
 use crate::view;
-use crate::wait::{last, until};
+use crate::wait::until;
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,9 +48,15 @@ pub(crate) async fn run(
         }
         Fault::Sleep => {
             a.signal(Signal::STOP)?;
-            last(SLEEP).await;
-            let missed = !is_connected(&b, &a).await?;
-            let seen = format!("{} s, the other side let go: {missed}", SLEEP.as_secs());
+            let asleep = Instant::now();
+            let missed = until("the other side to let go", SLEEP, async || {
+                match is_connected(&b, &a).await {
+                    Ok(false) => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            });
+            let missed = missed.await.is_ok();
+            let seen = format!("{:.0} s, they let go: {missed}", asleep.elapsed().as_secs_f64());
             verdict.note(missed, "a laptop slept until others gave it up", seen);
             a.signal(Signal::CONT)?;
         }
