@@ -3,6 +3,8 @@
 //! A [`Head`] is small and points to a [`List`], a block that is fetched by its CID like any other.
 //! A [`Capability`] is the whole statement. Both are signed (see [`crate::signed`]) for one network.
 
+pub mod pace;
+
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, DecodeError, Rules};

@@ -6,6 +6,7 @@
 //! Format: the IPLD DAG-CBOR specification (RFC 8949 with definite lengths, shortest integers, map
 //! keys sorted by length and then bytes, tag 42 alone, 64-bit floats).
 
+use cid::Cid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -202,15 +203,26 @@ pub fn check(bytes: &[u8]) -> Result<(), DecodeError> {
                 let inner = at;
                 let (major, len) = head(bytes, &mut at)?;
                 let link = if major == 2 { take(bytes, &mut at, len)? } else { &[] };
-                if link.first() != Some(&0) {
-                    return Err(DecodeError::NotCanonical {
-                        what: "a link that is not bytes with a leading zero",
-                        at: inner,
-                    });
-                }
+                check_link(link, inner)?;
             }
             _ => {}
         }
+    }
+}
+
+/// Refuses a link that is not one CID behind a zero. Whoever reads a CID from bytes stops at its end,
+/// so that bytes behind it would be a second spelling of the same link.
+fn check_link(link: &[u8], at: usize) -> Result<(), DecodeError> {
+    let Some((0, mut cid)) = link.split_first() else {
+        let what = "a link that is not bytes with a leading zero";
+        return Err(DecodeError::NotCanonical { what, at });
+    };
+    Cid::read_bytes(&mut cid)
+        .map_err(|error| DecodeError::shape(&format!("a link that is no CID: {error}")))?;
+    if cid.is_empty() {
+        Ok(())
+    } else {
+        Err(DecodeError::NotCanonical { what: "bytes after the CID of a link", at })
     }
 }
 
@@ -226,11 +238,13 @@ fn head(bytes: &[u8], at: &mut usize) -> Result<(u8, u64), DecodeError> {
             27 => {
                 let bits = take(bytes, at, 8)?;
                 let value = f64::from_be_bytes(bits.try_into().expect("eight bytes were taken"));
-                if value.is_finite() {
-                    Ok((7, 0))
-                } else {
-                    Err(DecodeError::NotCanonical { what: "a float that is not finite", at: start })
-                }
+                let what = match value {
+                    value if !value.is_finite() => "a float that is not finite",
+                    // It equals the other zero, which is the one that is written.
+                    value if value == 0.0 && value.is_sign_negative() => "a zero with a sign",
+                    _ => return Ok((7, 0)),
+                };
+                Err(DecodeError::NotCanonical { what, at: start })
             }
             _ => {
                 Err(DecodeError::NotCanonical { what: "a simple value or short float", at: start })

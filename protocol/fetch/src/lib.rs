@@ -14,6 +14,10 @@
 //! Invariant: every group is in exactly one of *missing*, *in flight*, *present*; a group in flight
 //! is asked of one peer, at the tail of at most two.
 //!
+//! Beside it stand the other decisions of a transfer, as pure: whom to look for and when again
+//! ([`Search`]), whom to ask what they have and whom to suspect ([`Roster`]), and, on the other side,
+//! whom to serve next ([`slots`]).
+//!
 //! ```
 //! use std::{sync::Arc, time::Duration};
 //! use hive_fetch::{Config, Has, PeerIx, Planner, Quality, Step};
@@ -42,11 +46,18 @@ mod missing;
 mod peer;
 mod planner;
 mod rate;
+mod roster;
+mod search;
+pub mod sent;
 mod set;
+pub mod slots;
 mod step;
 
 pub use config::Config;
 pub use demand::{Demand, Priority};
+pub use dice::Dice;
 pub use peer::{Has, PeerIx, PeerStats, Quality};
 pub use planner::Planner;
+pub use roster::{Met, Roster};
+pub use search::Search;
 pub use step::{Asked, End, RequestId, Step, Strike};

@@ -1,7 +1,7 @@
 //! The groups that nobody was asked for yet, by how few peers have their chunk.
 //!
-//! Rarity is counted by chunk and among the peers that hold a part only: those that hold all make
-//! no chunk rarer than another. Chunks of which something is here or on its way are *begun*; the
+//! Rarity is counted by chunk and by group, among the peers that hold a part only: those that hold
+//! all make nothing rarer than the rest. Chunks of which something is here or on its way are *begun*; the
 //! others wait in order of rarity, and by a number drawn at the start where that is equal.
 
 use std::collections::BTreeSet;
@@ -27,6 +27,8 @@ pub(crate) struct Missing {
     geometry: Arc<Geometry>,
     groups: GroupSet,
     chunks: Vec<Chunk>,
+    /// How many partial holders have each group.
+    holders: Vec<u16>,
     begun: BTreeSet<u32>,
     /// By holders, lot and place.
     untouched: BTreeSet<(u32, u32, u32)>,
@@ -51,8 +53,9 @@ impl Missing {
             }
         }
         let n_chunks = chunks.len();
-        let mut missing =
-            Self { geometry, groups, chunks, begun: BTreeSet::new(), untouched: BTreeSet::new() };
+        let holders = vec![0; geometry.n_groups() as usize];
+        let (begun, untouched) = (BTreeSet::new(), BTreeSet::new());
+        let mut missing = Self { geometry, groups, chunks, holders, begun, untouched };
         for chunk in 0..n_chunks {
             missing.file(chunk);
         }
@@ -100,6 +103,54 @@ impl Missing {
         });
     }
 
+    /// One partial holder more, or one less, has a group.
+    pub(crate) fn count_group(&mut self, group: u32, more: bool) {
+        if let Some(holders) = self.holders.get_mut(group as usize) {
+            *holders = if more { holders.saturating_add(1) } else { holders.saturating_sub(1) };
+        }
+    }
+
+    /// Adds ranges to what a partial holder has, and counts what of them is new.
+    pub(crate) fn add_held(&mut self, held: &mut Holds, mut ranges: Vec<Range<u32>>) {
+        if ranges.is_empty() {
+            return;
+        }
+        let n_groups = self.geometry.n_groups();
+        let groups = match held {
+            // Nothing is missing of all.
+            Holds::All => return,
+            Holds::Some(groups) => groups,
+            Holds::None => {
+                *held = Holds::Some(GroupSet::empty(n_groups));
+                let Holds::Some(groups) = held else { return };
+                groups
+            }
+        };
+        // Each group once, however often the ranges name it.
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut from = 0;
+        for range in ranges {
+            for group in range.start.max(from)..range.end.min(n_groups) {
+                if groups.contains(group) {
+                    continue;
+                }
+                let chunk = self.geometry.chunk_of(group);
+                let of_chunk = self.geometry.chunks()[chunk].groups();
+                if groups.first_common(None, of_chunk).is_none() {
+                    self.count_holder(chunk, true);
+                }
+                groups.insert(group);
+                self.count_group(group, true);
+            }
+            from = from.max(range.end);
+        }
+    }
+
+    /// How many partial holders have a group.
+    pub(crate) fn holders(&self, group: u32) -> u16 {
+        self.holders.get(group as usize).copied().unwrap_or(0)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.count() == 0
     }
@@ -117,6 +168,27 @@ impl Missing {
         }
     }
 
+    /// The missing group of a chunk that a peer holds and the fewest others do, and how many those
+    /// are. Of several it is the first from `begin` on, and then from the chunk's start.
+    pub(crate) fn rarest_of(&self, chunk: usize, held: &Holds, begin: u32) -> Option<(u16, u32)> {
+        let groups = self.geometry.chunks()[chunk].groups();
+        let mut rarest: Option<(u16, u32)> = None;
+        for range in [begin..groups.end, groups.start..begin] {
+            let mut from = range.start;
+            while let Some(group) = self.first(held, from..range.end) {
+                let holders = self.holders(group);
+                if rarest.is_none_or(|(least, _)| holders < least) {
+                    rarest = Some((holders, group));
+                }
+                if holders == 0 {
+                    return rarest;
+                }
+                from = group + 1;
+            }
+        }
+        rarest
+    }
+
     /// The group of a chunk that this reader begins with, so that two that fetch the same chunk have
     /// something for each other.
     pub(crate) fn begin(&self, chunk: usize) -> u32 {
@@ -132,5 +204,41 @@ impl Missing {
     /// The other chunks with missing groups, the rarest first.
     pub(crate) fn rarest(&self) -> impl Iterator<Item = usize> + '_ {
         self.untouched.iter().map(|&(_, _, chunk)| chunk as usize)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
+mod tests {
+    use hive_protocol::ChunkId;
+    use hive_protocol::limits::GROUP_LEN;
+
+    use super::*;
+
+    /// Three chunks of four groups.
+    fn missing() -> Missing {
+        let chunk = |n: u8| (ChunkId::of(&[n]), 4 * GROUP_LEN);
+        let geometry = Arc::new(Geometry::new((0..3).map(chunk)));
+        Missing::new(geometry, &Bitfield::empty(12), &mut Dice::new(1))
+    }
+
+    fn counts(missing: &Missing) -> (Vec<u32>, Vec<u16>) {
+        (missing.chunks.iter().map(|chunk| chunk.holders).collect(), missing.holders.clone())
+    }
+
+    #[test]
+    fn a_holder_counts_once_for_each_group_however_often_it_tells() {
+        let (mut missing, mut held) = (missing(), Holds::None);
+        for ranges in [vec![1..3], vec![2..5, 2..3], vec![], vec![1..5], vec![11..99]] {
+            missing.add_held(&mut held, ranges);
+        }
+        let groups = vec![0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1];
+        assert_eq!(counts(&missing), (vec![1, 1, 1], groups));
+        let mut other = Holds::None;
+        missing.add_held(&mut other, vec![8..12]);
+        assert_eq!(counts(&missing).0, [1, 1, 2]);
+        let before = counts(&missing);
+        missing.add_held(&mut Holds::All, vec![0..12]);
+        assert_eq!(counts(&missing), before, "who has all makes nothing rarer or less rare");
     }
 }

@@ -6,7 +6,6 @@ mod pick;
 mod tail;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,19 +135,9 @@ impl Planner {
             Has::Bitfield(field) => Holds::Some(GroupSet::of(&field, n_groups)),
             Has::None => Holds::None,
             Has::Added(ranges) => {
-                let mut groups = match std::mem::replace(&mut known.holds, Holds::None) {
-                    Holds::All => {
-                        known.holds = Holds::All;
-                        return;
-                    }
-                    Holds::Some(groups) => {
-                        self.count_holder(&groups, false);
-                        groups
-                    }
-                    Holds::None => GroupSet::empty(n_groups),
-                };
-                insert_ranges(&mut groups, ranges, n_groups);
-                Holds::Some(groups)
+                // A poll that brings nothing new costs nothing, one that brings little costs little.
+                self.missing.add_held(&mut known.holds, ranges);
+                return;
             }
         };
         self.set_holds(peer, holds);
@@ -419,26 +408,18 @@ impl Planner {
         }
     }
 
-    /// Counts a partial holder in or out of the rarity of its chunks.
+    /// Counts a partial holder in or out of the rarity of its chunks and groups.
     fn count_holder(&mut self, groups: &GroupSet, more: bool) {
-        let mut from = 0;
+        let (mut from, mut counted) = (0, None);
         while let Some(group) = groups.first_common(None, from..self.geometry.n_groups()) {
             let chunk = self.geometry.chunk_of(group);
-            self.missing.count_holder(chunk, more);
-            from = self.geometry.chunks()[chunk].groups().end;
+            if counted != Some(chunk) {
+                self.missing.count_holder(chunk, more);
+                counted = Some(chunk);
+            }
+            self.missing.count_group(group, more);
+            from = group + 1;
         }
-    }
-}
-
-/// Puts ranges in, each group once however often the ranges name it.
-fn insert_ranges(groups: &mut GroupSet, mut ranges: Vec<Range<u32>>, n_groups: u32) {
-    ranges.sort_unstable_by_key(|range| range.start);
-    let mut from = 0;
-    for range in ranges {
-        for group in range.start.max(from)..range.end.min(n_groups) {
-            groups.insert(group);
-        }
-        from = from.max(range.end);
     }
 }
 

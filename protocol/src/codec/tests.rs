@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 
-use cid::Cid;
 use ipld_core::ipld::Ipld;
 use proptest::prelude::*;
 
@@ -71,4 +70,33 @@ fn a_complaint_quotes_little_and_nothing_that_moves_the_cursor() {
     let error = DecodeError::shape(&format!("unknown field `\u{1b}[2J{}`", "x".repeat(1 << 20)));
     let text = error.to_string();
     assert!(text.len() < 300 && !text.contains('\u{1b}'), "{text}");
+}
+
+/// What the fuzz target `cbor` holds, and did not: the walker took what [`decode`] then refused.
+#[test]
+fn a_link_is_one_cid_and_nothing_behind_it() {
+    let link = encode(&Ipld::Link(crate::ChunkId::of(b"chunk").cid()));
+    assert_eq!(check(&link), Ok(()));
+    let [tag, kind, bytes, len, ref cid @ ..] = link[..] else { panic!("a short link") };
+    assert_eq!((tag, kind, bytes, usize::from(len)), (0xd8, 42, 0x58, cid.len()));
+    let spelled = |cid: &[u8]| [&[tag, kind], &encode(&Ipld::Bytes(cid.to_vec()))[..]].concat();
+    let longer = [cid, &[0]].concat();
+    let what = "bytes after the CID of a link";
+    assert_eq!(check(&spelled(&longer)), Err(DecodeError::NotCanonical { what, at: 2 }));
+    // Its version in two bytes where one does, and a digest that ends early.
+    for cid in [[&[0, 0x81, 0], &cid[2..]].concat(), cid[..cid.len() - 1].to_vec(), vec![0]] {
+        let refused = check(&spelled(&cid));
+        assert!(matches!(refused, Err(DecodeError::Shape { .. })), "{refused:?}");
+    }
+}
+
+/// Found by the fuzz target `cbor`: the walker took it, and [`decode`] refused it, since it is written
+/// as the zero that has no sign.
+#[test]
+fn zero_has_one_spelling() {
+    let float = |value: f64| [&[0xfb], &value.to_be_bytes()[..]].concat();
+    assert_eq!(check(&float(0.0)), Ok(()));
+    let what = "a zero with a sign";
+    assert_eq!(check(&float(-0.0)), Err(DecodeError::NotCanonical { what, at: 0 }));
+    assert_eq!(encode(&Ipld::Float(-0.0)), float(0.0));
 }

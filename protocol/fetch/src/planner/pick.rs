@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
+use super::tail::Busy;
 use super::{Planner, Request, Slot, State};
 use crate::peer::{Holds, Peer, PeerIx};
 use crate::step::{Asked, RequestId, Step};
@@ -10,6 +11,9 @@ use crate::step::{Asked, RequestId, Step};
 /// Chunks looked at one by one before a search over all groups: peers that hold most of a model
 /// are served by the first.
 const SCAN: usize = 1_024;
+
+/// Begun chunks among which the rarest group is looked for.
+const BEGUN: usize = 16;
 
 /// A peer this many times slower than the average is not asked for what somebody waits for.
 const TOO_SLOW_TO_HURRY: f64 = 4.0;
@@ -50,25 +54,26 @@ impl Planner {
             return;
         }
         self.forget_met_demands();
+        if self.in_flight >= self.config.max_in_flight {
+            return;
+        }
         let share = self.share(now);
         let average = self.average_rate();
-        for ix in self.by_merit(now) {
-            if self.in_flight >= self.config.max_in_flight {
-                return;
-            }
-            let room = self.room(ix, share);
+        let mut busy = Busy::default();
+        for ix in self.by_merit(share, now) {
+            let room = self.room(&self.peers[&ix], share);
             if room == 0 {
                 continue;
             }
             if !self.demands.is_empty() {
-                self.steal_demanded(ix, average, now);
+                self.steal_demanded(ix, average, &mut busy, now);
             }
             let groups = self.pick(ix, room, average);
             if !groups.is_empty() {
                 self.ask(ix, groups, now);
                 return;
             }
-            if self.peers[&ix].in_flight == 0 && self.help(ix, room, average, now) {
+            if self.peers[&ix].in_flight == 0 && self.help(ix, room, average, &mut busy, now) {
                 return;
             }
         }
@@ -80,7 +85,7 @@ impl Planner {
         let share = self.share(now);
         let mut until: Option<Duration> = None;
         let mut wake = |at: Duration| until = Some(until.map_or(at, |until| until.min(at)));
-        for (&ix, peer) in &self.peers {
+        for peer in self.peers.values() {
             let stalls_at = peer.alive_at + self.config.stall;
             if peer.in_flight > 0 && stalls_at > now {
                 wake(stalls_at);
@@ -93,8 +98,7 @@ impl Planner {
             if peer.retry_at > now && useful {
                 wake(peer.retry_at);
             }
-            let has_room = self.in_flight < self.config.max_in_flight && self.room(ix, share) > 0;
-            if peer.retry_at <= now && self.in_flight > 0 && has_room {
+            if peer.retry_at <= now && self.in_flight > 0 && self.room(peer, share) > 0 {
                 wake(now + LOOK_AGAIN);
             }
         }
@@ -112,10 +116,14 @@ impl Planner {
         });
     }
 
-    /// The peers that may be asked now, those to ask first first: the new, of whom nothing is known
-    /// yet and little is asked, then the fast.
-    fn by_merit(&self, now: Duration) -> Vec<PeerIx> {
-        let ready = self.peers.iter().filter(|(_, peer)| peer.is_ready(now));
+    /// The peers that may be asked now and for which there may be something, those to ask first
+    /// first: the new, of whom nothing is known yet and little is asked, then the fast.
+    fn by_merit(&self, share: u32, now: Duration) -> Vec<PeerIx> {
+        let has_use = |peer: &Peer| {
+            let is_idle = peer.in_flight == 0 || !self.demands.is_empty();
+            (is_idle || peer.starved != Some(self.epoch)) && self.room(peer, share) > 0
+        };
+        let ready = self.peers.iter().filter(|(_, peer)| peer.is_ready(now) && has_use(peer));
         let mut peers: Vec<_> = ready
             .map(|(&ix, peer)| {
                 let rate = peer.rate.known().unwrap_or(0.0) as u64;
@@ -131,18 +139,25 @@ impl Planner {
         let busy = |peer: &&Peer| {
             peer.is_ready(now) && (peer.in_flight > 0 || peer.starved != Some(self.epoch))
         };
-        let windows: Vec<u32> =
-            self.peers.values().filter(busy).map(|peer| peer.window(&self.config)).collect();
-        let fits = |share: u32| {
-            windows.iter().map(|window| window.min(&share)).sum::<u32>()
-                <= self.config.max_in_flight
-        };
-        (1..=self.config.max_per_peer).rev().find(|&share| fits(share)).unwrap_or(1)
+        let most = self.config.max_per_peer;
+        // Peers by their window; a step takes one group more for each whose window is not full.
+        let mut full_at = vec![0; most as usize + 1];
+        let mut n_open = 0;
+        for peer in self.peers.values().filter(busy) {
+            full_at[peer.window(&self.config) as usize] += 1;
+            n_open += 1;
+        }
+        let (mut share, mut sum) = (0, 0);
+        while share < most && sum + n_open <= self.config.max_in_flight {
+            share += 1;
+            sum += n_open;
+            n_open -= full_at[share as usize];
+        }
+        share.max(1)
     }
 
     /// Groups that may be asked of a peer in one more request.
-    fn room(&self, ix: PeerIx, share: u32) -> u32 {
-        let peer = &self.peers[&ix];
+    fn room(&self, peer: &Peer, share: u32) -> u32 {
         let window = peer.window(&self.config).min(share);
         let depth = Peer::depth(window, &self.config);
         if peer.requests.len() as u32 >= depth {
@@ -180,8 +195,13 @@ impl Planner {
         let mut n_ranges = 0;
         while (groups.len() as u32) < room && n_ranges < self.config.max_ranges {
             let Some((first, end)) = self.choose(ix, hurry) else { break };
-            let mut group = first;
-            while group < end && (groups.len() as u32) < room && self.is_for(ix, group) {
+            let (mut group, holders) = (first, self.missing.holders(first));
+            let alike = |this: &Self, group| this.missing.holders(group) == holders;
+            while group < end
+                && (groups.len() as u32) < room
+                && self.is_for(ix, group)
+                && alike(self, group)
+            {
                 self.missing.take(group);
                 groups.push(group);
                 group += 1;
@@ -222,19 +242,23 @@ impl Planner {
         let in_chunk = |chunk: usize| {
             let groups = chunks[chunk].groups();
             let begin = groups.start + if scatter { self.missing.begin(chunk) } else { 0 };
-            self.missing
-                .first(held, begin..groups.end)
-                .or_else(|| self.missing.first(held, groups.start..begin))
+            self.missing.rarest_of(chunk, held, begin)
         };
+        let group = |(_, group): (u16, u32)| group;
         let first = if random {
             let start = chunks.get(lot as usize)?.first_group;
             in_chunk(lot as usize)
+                .map(group)
                 .or_else(|| self.missing.first(held, start..n_groups))
                 .or_else(|| self.missing.first(held, 0..start))
         } else {
-            let begun = self.missing.begun().take(SCAN).find_map(in_chunk);
+            // Of several chunks that are begun, the one with the rarest group: readers that all
+            // finish the same chunk first have nothing for each other.
+            let begun = self.missing.begun().take(SCAN).filter_map(in_chunk).take(BEGUN);
             begun
+                .min_by_key(|(holders, _)| *holders)
                 .or_else(|| self.missing.rarest().take(SCAN).find_map(in_chunk))
+                .map(group)
                 .or_else(|| self.missing.first(held, 0..n_groups))
         }?;
         let end = end_of(first);

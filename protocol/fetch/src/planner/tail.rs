@@ -23,6 +23,16 @@ struct Backlog {
     n_groups: u32,
 }
 
+/// What the busy peers have before them, looked at once for all that are idle: a popular model has
+/// dozens of each, and every group that comes asks again. Whoever changes a request forgets it.
+#[derive(Default)]
+pub(super) struct Busy {
+    /// Since when each busy peer has sent no group, and what it is sending.
+    heads: Option<Vec<(Duration, PeerIx, RequestId)>>,
+    /// The longest first.
+    backlogs: Option<Vec<Backlog>>,
+}
+
 impl Planner {
     /// Takes from peers that gave no sign of life what others can send.
     pub(super) fn give_up_stalled(&mut self, now: Duration) {
@@ -58,13 +68,20 @@ impl Planner {
     }
 
     /// Frees what somebody waits for from peers that take ten times as long for it.
-    pub(super) fn steal_demanded(&mut self, ix: PeerIx, average: Option<f64>, now: Duration) {
+    pub(super) fn steal_demanded(
+        &mut self,
+        ix: PeerIx,
+        average: Option<f64>,
+        busy: &mut Busy,
+        now: Duration,
+    ) {
         if !self.peers[&ix].proven {
             return;
         }
         let demanded = |group: u32| self.demands.contains(group);
-        if let Some(id) = self.overdue(ix, average, now, demanded) {
+        if let Some(id) = self.overdue(ix, average, busy, now, demanded) {
             self.steal(id);
+            *busy = Busy::default();
         }
     }
 
@@ -82,26 +99,33 @@ impl Planner {
         ix: PeerIx,
         room: u32,
         average: Option<f64>,
+        busy: &mut Busy,
         now: Duration,
     ) -> bool {
-        if let Some(id) = self.overdue(ix, average, now, |_| true) {
+        if let Some(id) = self.overdue(ix, average, busy, now, |_| true) {
             self.steal(id);
+            *busy = Busy::default();
             return self.ask_what_is_free(ix, room, average, now);
         }
         if !self.missing.is_empty() {
             return false;
         }
         let rate = self.expected_rate(ix, average);
-        let mut backlogs: Vec<Backlog> = self
-            .peers
-            .keys()
-            .filter(|&&other| other != ix)
-            .filter_map(|&other| self.backlog(other, now))
-            .collect();
-        backlogs.sort_by(|a, b| b.secs.total_cmp(&a.secs));
-        backlogs.iter().any(|slow| self.split(ix, rate, slow, room))
-            && self.ask_what_is_free(ix, room, average, now)
-            || backlogs.iter().any(|slow| self.duplicate(ix, rate, slow, now))
+        let backlogs = busy.backlogs.take().unwrap_or_else(|| self.backlogs(now));
+        // Of the others not even one group is worth moving.
+        let least = self.config.split_gain * (GROUP_LEN as f64 / rate);
+        let slow = &backlogs[..backlogs.partition_point(|slow| slow.secs > least)];
+        let was_split = slow.iter().any(|slow| self.split(ix, rate, slow, room));
+        if was_split && self.ask_what_is_free(ix, room, average, now) {
+            return true;
+        }
+        let was_duplicated = self.duplicate_one(ix, slow, now);
+        *busy = if was_split || was_duplicated {
+            Busy::default()
+        } else {
+            Busy { heads: busy.heads.take(), backlogs: Some(backlogs) }
+        };
+        was_duplicated
     }
 
     fn ask_what_is_free(
@@ -138,6 +162,7 @@ impl Planner {
         &self,
         ix: PeerIx,
         average: Option<f64>,
+        busy: &mut Busy,
         now: Duration,
         wanted: impl Fn(u32) -> bool,
     ) -> Option<RequestId> {
@@ -145,13 +170,25 @@ impl Planner {
         let usual = GROUP_LEN as f64 / self.expected_rate(ix, average);
         let usual = Duration::try_from_secs_f64(usual).ok()?;
         let limit = usual.mul_f64(self.config.steal_factor).max(self.config.steal_after);
-        let slow = self.peers.iter().filter(|&(&other, peer)| {
-            other != ix && peer.in_flight > 0 && peer.group_since + limit <= now
-        });
-        let mut heads = slow.filter_map(|(_, peer)| peer.requests.first().copied());
-        heads.find(|id| {
+        let heads = busy.heads.get_or_insert_with(|| self.heads());
+        let slow = heads.iter().filter(|&&(since, other, _)| other != ix && since + limit <= now);
+        let mut slow = slow.map(|&(_, _, id)| id);
+        slow.find(|id| {
             self.requests[id].awaited().any(|group| wanted(group) && self.peers[&ix].has(group))
         })
+    }
+
+    fn heads(&self) -> Vec<(Duration, PeerIx, RequestId)> {
+        let busy = self.peers.iter().filter(|(_, peer)| peer.in_flight > 0);
+        busy.filter_map(|(&ix, peer)| Some((peer.group_since, ix, *peer.requests.first()?)))
+            .collect()
+    }
+
+    fn backlogs(&self, now: Duration) -> Vec<Backlog> {
+        let mut backlogs: Vec<Backlog> =
+            self.peers.keys().filter_map(|&ix| self.backlog(ix, now)).collect();
+        backlogs.sort_by(|a, b| b.secs.total_cmp(&a.secs));
+        backlogs
     }
 
     /// What a busy peer has before it, if there is ground for an estimate.
@@ -207,16 +244,18 @@ impl Planner {
     }
 
     /// Asks an idle peer for the last group that a slower one has before it. Says whether it did.
-    fn duplicate(&mut self, ix: PeerIx, rate: f64, slow: &Backlog, now: Duration) -> bool {
-        let n_duplicates = self.owners.values().filter(|owners| owners.len() > 1).count();
-        let secs = GROUP_LEN as f64 / rate;
-        if n_duplicates >= self.config.max_duplicates || slow.secs <= self.config.split_gain * secs
-        {
+    fn duplicate_one(&mut self, ix: PeerIx, slow: &[Backlog], now: Duration) -> bool {
+        if slow.is_empty() {
             return false;
         }
-        let requests = self.peers[&slow.peer].requests.iter().rev();
-        let group = requests
-            .flat_map(|id| self.requests[id].awaited().rev())
+        let n_duplicates = self.owners.values().filter(|owners| owners.len() > 1).count();
+        if n_duplicates >= self.config.max_duplicates {
+            return false;
+        }
+        let groups = slow.iter().flat_map(|slow| self.peers[&slow.peer].requests.iter().rev());
+        let group = groups
+            .filter_map(|id| self.requests.get(id))
+            .flat_map(|request| request.awaited().rev())
             .find(|&group| self.peers[&ix].has(group) && self.owners[&group].len() == 1);
         if let Some(group) = group {
             self.ask(ix, vec![group], now);

@@ -2,6 +2,7 @@
 
 mod asks;
 mod faults;
+mod readers;
 mod script;
 mod sim;
 mod slow;

@@ -166,6 +166,40 @@ fn rarity_counts_those_that_hold_a_part() {
 }
 
 #[test]
+fn in_a_chunk_the_group_that_fewest_hold_comes_first() {
+    check(
+        "
+        chunks 6
+        x has 0-3
+        y has 0-1
+        a has all
+        ",
+        expect![[r#"
+            x <- 0
+            y <- 1
+            a <- 4
+        "#]],
+    );
+}
+
+#[test]
+fn of_chunks_that_are_begun_the_one_with_the_rarest_group_goes_on() {
+    check(
+        "
+        chunks 3 3
+        have 0 3
+        x has 1-2
+        x busy 60000
+        a has all
+        ",
+        expect![[r#"
+            x <- 1
+            a <- 4
+        "#]],
+    );
+}
+
+#[test]
 fn what_is_begun_is_finished_first() {
     check(
         "

@@ -1,6 +1,7 @@
 //! A planner that is told what a script says.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use expect_test::Expect;
 
