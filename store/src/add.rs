@@ -226,6 +226,8 @@ impl Store {
         let n_add = N_ADDS.fetch_add(1, Ordering::Relaxed);
         let staging =
             self.inner.layout.partials().join(format!("add-{}-{n_add}", std::process::id()));
+        // In a container every process may have the same number.
+        self.inner.stale.make_way(&staging)?;
         let result = self.add_found(path, found, options, &staging, progress);
         if staging.exists() {
             // Whatever is left there is nobody's; the next start would remove it too.
@@ -409,7 +411,7 @@ impl Store {
         let base = inner.layout.partial(&model.id);
         if files.iter().any(|file| file.row.storage != Storage::Reference) {
             sync_dirs(self, staging)?;
-            inner.disk.remove_dirs(&base)?;
+            inner.stale.make_way(&base)?;
             inner.disk.rename(staging, &base)?;
             inner.disk.sync_dir(&inner.layout.partials())?;
         }

@@ -11,7 +11,7 @@ use hive_protocol::{BlockId, ChunkId};
 use crate::disk::{DiskError, failed, read_at};
 use crate::fetch::BeginError;
 use crate::index::rows;
-use crate::live::{Live, Place, on_disk};
+use crate::live::{Access, Live, Place, on_disk};
 use crate::partial::write_group;
 use crate::store::Store;
 
@@ -107,7 +107,7 @@ impl Store {
             let len = live.geometry.group_len(group);
             buf.clear();
             let first = live.places[at][0];
-            let (file, path) = live.handle(first.file, true)?;
+            let (file, path) = live.handle(first.file, Access::Write)?;
             let to = Live::offset(first, index);
             let shared = self.inner.disk.copy_range((source, offset), (&file, to, &path), len)?;
             let (read_from, at_offset, name) =

@@ -136,7 +136,8 @@ impl Disk {
             #[cfg(target_os = "linux")]
             if len > 0 {
                 use rustix::fs::FallocateFlags;
-                match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+                let give = || rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len);
+                match rustix::io::retry_on_intr(give) {
                     // Not every file system can; a sparse file is the next best.
                     Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
                     Err(error) => return Err(error.into()),
@@ -213,12 +214,13 @@ impl Disk {
         remove().map_err(failed("remove", path))
     }
 
-    /// Removes a directory and what is in it. One that is not there is fine.
+    /// Removes a directory and what is in it, or a file in its place. One that is not there is fine.
     pub(crate) fn remove_dirs(&self, path: &Path) -> Result<(), DiskError> {
         let remove = || {
             self.step(Effect::Remove, path)?;
             match fs::remove_dir_all(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
                 other => other,
             }
         };

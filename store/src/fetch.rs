@@ -157,7 +157,7 @@ impl Store {
         self.require_room(Some(&id), fetching.manifest.size(), 0)?;
         let base = inner.layout.partial(&id);
         // What a crash left before the index knew of it.
-        inner.disk.remove_dirs(&base)?;
+        inner.stale.make_way(&base)?;
         let file =
             |((path, block), (id, _)): (&(TreePath, FileBlock), &(BlockId, Vec<u8>))| FileRow {
                 path: path.clone(),
@@ -281,6 +281,7 @@ impl Store {
             live.lock().state = State::Partial;
             live.close();
             if base.exists() {
+                self.inner.stale.make_way(&partial)?;
                 self.inner.disk.rename(&base, &partial)?;
                 self.inner.disk.sync_dir(&self.inner.layout.models())?;
                 self.inner.disk.sync_dir(&self.inner.layout.partials())?;

@@ -38,8 +38,19 @@ pub struct IndexError {
 impl IndexError {
     /// Whether the disk is full.
     pub fn is_full(&self) -> bool {
+        self.code() == Some(rusqlite::ErrorCode::DiskFull)
+    }
+
+    /// Whether the file is not an index any more: another attempt will not help.
+    pub fn is_damaged(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+
+        matches!(self.code(), Some(DatabaseCorrupt | NotADatabase))
+    }
+
+    fn code(&self) -> Option<rusqlite::ErrorCode> {
         let sqlite = self.source.downcast_ref::<rusqlite::Error>();
-        sqlite.and_then(rusqlite::Error::sqlite_error_code) == Some(rusqlite::ErrorCode::DiskFull)
+        sqlite.and_then(rusqlite::Error::sqlite_error_code)
     }
 }
 
@@ -49,6 +60,8 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 #[derive(Debug)]
 pub(crate) struct Index {
     path: PathBuf,
+    /// Whether it was empty when it was opened.
+    is_new: bool,
     disk: Disk,
     readers: Mutex<Vec<Connection>>,
     jobs: Option<SyncSender<Job>>,
@@ -66,7 +79,7 @@ impl Index {
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
             )
             .map_err(failed)?;
-        schema::migrate(&mut connection, path)?;
+        let is_new = schema::migrate(&mut connection, path)? == 0;
         let (jobs, queue) = sync_channel::<Job>(QUEUE_LEN);
         let writer = std::thread::Builder::new()
             .name("hive-index".to_owned())
@@ -78,11 +91,17 @@ impl Index {
             .map_err(|source| IndexError { path: path.to_owned(), source: source.into() })?;
         Ok(Self {
             path: path.to_owned(),
+            is_new,
             disk,
             readers: Mutex::default(),
             jobs: Some(jobs),
             writer: Some(writer),
         })
+    }
+
+    /// Whether it was empty when it was opened.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
     }
 
     fn failed(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> IndexError {
@@ -142,6 +161,9 @@ impl Index {
 
 impl Drop for Index {
     fn drop(&mut self) {
+        // The writer goes last: who closes last brings the log into the index and removes it, which
+        // a connection that only reads cannot.
+        self.readers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         self.jobs = None;
         if let Some(writer) = self.writer.take() {
             // A writer that panicked has answered nobody; there is nothing to add here.

@@ -31,8 +31,10 @@
 //! ```
 
 mod add;
+mod arriving;
 mod book;
 mod dedupe;
+mod direct;
 mod disk;
 mod export;
 mod fetch;
@@ -50,6 +52,7 @@ mod recovery;
 mod remove;
 mod run;
 mod space;
+mod stale;
 mod store;
 mod verify;
 
@@ -57,6 +60,7 @@ mod verify;
 mod tests;
 
 pub use add::{AddError, AddFile, AddOptions, Added};
+pub use arriving::Arriving;
 pub use book::Peer;
 pub use disk::{DiskError, is_full};
 pub use fetch::{BeginError, Fetching};

@@ -14,6 +14,7 @@ use hive_protocol::group::{self, GroupProof};
 use hive_protocol::limits::GROUP_LEN;
 use hive_protocol::{Bitfield, BlockId, ChunkId, Geometry, TreePath};
 
+use crate::direct::{self, Direct};
 use crate::disk::{DiskError, failed, read_at};
 use crate::index::rows::{ChunkRow, FileRow, ModelRow};
 use crate::model::{State, Storage, Visibility};
@@ -38,6 +39,8 @@ pub(crate) struct Live {
     pub(crate) places: Vec<Vec<Place>>,
     changing: Mutex<Changing>,
     handles: Mutex<Vec<Handle>>,
+    /// Whether what arrives goes past the page cache.
+    pub(crate) direct: Direct,
     /// Held while the index is told of bits, so that what it is told last is what holds.
     pub(crate) checkpointing: Mutex<()>,
 }
@@ -68,8 +71,25 @@ pub(crate) struct Changing {
 #[derive(Debug)]
 struct Handle {
     file: u32,
-    writable: bool,
+    access: Access,
     open: Arc<File>,
+}
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    /// Reading too.
+    Write,
+    /// Writing past the page cache, and nothing else.
+    WriteDirect,
+}
+
+impl Access {
+    /// Whether a file that is open for this may be used for that.
+    fn covers(self, other: Self) -> bool {
+        self == other || (self, other) == (Self::Write, Self::Read)
+    }
 }
 
 impl Live {
@@ -111,6 +131,7 @@ impl Live {
             places,
             changing: Mutex::new(changing),
             handles: Mutex::default(),
+            direct: Direct::default(),
             checkpointing: Mutex::default(),
         }
     }
@@ -138,30 +159,33 @@ impl Live {
     pub(crate) fn handle(
         &self,
         file: u32,
-        writable: bool,
+        access: Access,
     ) -> Result<(Arc<File>, PathBuf), DiskError> {
         let path = self.lock().path(file);
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = handles.iter().position(|h| h.file == file && h.writable >= writable) {
+        if let Some(at) = handles.iter().position(|h| h.file == file && h.access.covers(access)) {
             let handle = handles.remove(at);
             let open = Arc::clone(&handle.open);
             handles.push(handle);
             return Ok((open, path));
         }
         drop(handles);
-        let open = Arc::new(self.open(file, writable, &path)?);
+        let open = Arc::new(self.open(file, access, &path)?);
         handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        handles.retain(|handle| handle.file != file);
+        handles.retain(|handle| handle.file != file || !access.covers(handle.access));
         if handles.len() >= OPEN_FILES {
             handles.remove(0);
         }
-        handles.push(Handle { file, writable, open: Arc::clone(&open) });
+        handles.push(Handle { file, access, open: Arc::clone(&open) });
         Ok((open, path))
     }
 
-    fn open(&self, file: u32, writable: bool, path: &Path) -> Result<File, DiskError> {
+    pub(crate) fn open(&self, file: u32, access: Access, path: &Path) -> Result<File, DiskError> {
         let mut options = File::options();
-        options.read(true).write(writable);
+        options.read(access != Access::WriteDirect).write(access != Access::Read);
+        if access == Access::WriteDirect {
+            direct::bypass(&mut options);
+        }
         options
             .open(path)
             .or_else(|error| {
@@ -186,7 +210,8 @@ impl Live {
     ) -> Result<(), DiskError> {
         let (_, index) = self.locate(group);
         let len = self.geometry.group_len(group) as usize;
-        let (file, path) = self.handle(place.file, false)?;
+        self.direct.end();
+        let (file, path) = self.handle(place.file, Access::Read)?;
         read_at(&file, Self::offset(place, index), len, buf).map_err(failed("read", &path))?;
         Ok(())
     }

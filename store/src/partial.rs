@@ -11,9 +11,10 @@ use std::sync::Arc;
 use hive_protocol::group::GroupProof;
 use hive_protocol::{Bitfield, BlockId, Geometry};
 
+use crate::direct;
 use crate::disk::DiskError;
 use crate::index::{IndexError, rows};
-use crate::live::Live;
+use crate::live::{Access, Live, Place};
 use crate::model::{Kind, State, now};
 use crate::store::{Claim, Store, guard};
 
@@ -188,14 +189,33 @@ pub(crate) fn write_group(
 ) -> Result<(), DiskError> {
     let (at, index) = live.locate(group);
     for &place in &live.places[at] {
-        let (file, path) = live.handle(place.file, true)?;
-        store.inner.disk.write_at(&file, &path, Live::offset(place, index), bytes)?;
+        write_place(store, live, place, Live::offset(place, index), bytes)?;
     }
     let mut now = live.lock();
     now.written.insert(group);
     now.checked.insert(group);
     now.version += 1;
     Ok(())
+}
+
+fn write_place(
+    store: &Store,
+    live: &Live,
+    place: Place,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<(), DiskError> {
+    let write = |access| {
+        let (file, path) = live.handle(place.file, access)?;
+        store.inner.disk.write_at(&file, &path, offset, bytes)
+    };
+    if live.direct.takes(offset, bytes) {
+        match write(Access::WriteDirect) {
+            Err(error) if direct::is_refusal(&error.source) => live.direct.end(),
+            result => return result,
+        }
+    }
+    write(Access::Write)
 }
 
 /// Syncs what was written since the last checkpoint, then says so in the index.
@@ -251,7 +271,7 @@ fn sync_groups(store: &Store, live: &Live, groups: &[u32]) -> Result<(), DiskErr
     let places = groups.iter().flat_map(|&group| &live.places[live.locate(group).0]);
     let files: BTreeSet<u32> = places.map(|place| place.file).collect();
     for file in files {
-        let (file, path) = live.handle(file, true)?;
+        let (file, path) = live.handle(file, Access::Write)?;
         store.inner.disk.sync(&file, &path)?;
     }
     Ok(())

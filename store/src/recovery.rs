@@ -3,7 +3,7 @@
 //! A model's directory has one of two names, and a rename and its row cannot change at once; so
 //! either name is accepted and the rest of the step is done again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -32,19 +32,44 @@ pub(crate) fn recover(store: &Store) -> Result<(), OpenError> {
             State::Damaged => {}
         }
     }
+    if store.inner.index.is_new() {
+        tell_of_lost_index(store)?;
+    }
     // Begun and never known to the index: no byte of it is counted on.
     remove_unknown(store, &known)?;
     Ok(())
 }
 
+/// Models are put into their place only after the index knows them. So an empty index beside models
+/// is one that was lost; they stay where they are, and who runs this node should know.
+fn tell_of_lost_index(store: &Store) -> Result<(), DiskError> {
+    let models = store.inner.layout.models();
+    let mut n_unknown = 0;
+    for entry in fs::read_dir(&models).map_err(failed("list", &models))? {
+        let entry = entry.map_err(failed("list", &models))?;
+        n_unknown += u32::from(!entry.file_name().as_encoded_bytes().starts_with(b"."));
+    }
+    if n_unknown > 0 {
+        tracing::warn!(
+            models = %models.display(),
+            n_unknown,
+            "the index is empty and does not know what stands in `models`: restore it from a \
+             backup, or `hive add` the files there"
+        );
+    }
+    Ok(())
+}
+
 fn remove_unknown(store: &Store, known: &HashSet<String>) -> Result<(), DiskError> {
     let partials = store.inner.layout.partials();
+    let mut unknown = BTreeSet::new();
     for entry in fs::read_dir(&partials).map_err(failed("list", &partials))? {
         let entry = entry.map_err(failed("list", &partials))?;
         if entry.file_name().to_str().is_none_or(|name| !known.contains(name)) {
-            store.inner.disk.remove_dirs(&entry.path())?;
+            unknown.insert(entry.path());
         }
     }
+    store.inner.stale.remove(unknown);
     Ok(())
 }
 

@@ -75,7 +75,7 @@ impl Store {
         id: &BlockId,
         path: Option<&TreePath>,
     ) -> Result<VerifiedFile, OpenModelError> {
-        let (live, at) = self.find_file(id, path)?;
+        let (live, at) = self.find_whole_file(id, path)?;
         let (on_disk, row) = {
             let now = live.lock();
             (now.path(at), now.files[at as usize].clone())
@@ -113,7 +113,7 @@ impl Store {
 
     /// The SHA-256 of a file of a whole model: remembered, or computed and remembered.
     pub fn sha256(&self, id: &BlockId, path: &TreePath) -> Result<[u8; 32], OpenModelError> {
-        let (live, at) = self.find_file(id, Some(path))?;
+        let (live, at) = self.find_whole_file(id, Some(path))?;
         let (on_disk, row) = {
             let now = live.lock();
             (now.path(at), now.files[at as usize].clone())
@@ -141,7 +141,23 @@ impl Store {
         })
     }
 
-    fn find_file(
+    fn find_whole_file(
+        &self,
+        id: &BlockId,
+        path: Option<&TreePath>,
+    ) -> Result<(std::sync::Arc<Live>, u32), OpenModelError> {
+        let (live, at) = self.find_file(id, path)?;
+        let now = live.lock();
+        if now.state == State::Partial {
+            let missing = now.written.len() - now.written.count();
+            return Err(OpenModelError::NotWhole { id: live.id, missing });
+        }
+        drop(now);
+        Ok((live, at))
+    }
+
+    /// Finds a file of a model that is whole or on its way.
+    pub(crate) fn find_file(
         &self,
         id: &BlockId,
         path: Option<&TreePath>,
@@ -160,16 +176,9 @@ impl Store {
         }
         let live = candidates.into_iter().next().ok_or_else(not_found)?;
         let now = live.lock();
-        match now.state {
-            State::Whole => {}
-            State::Partial => {
-                let missing = now.written.len() - now.written.count();
-                return Err(OpenModelError::NotWhole { id: live.id, missing });
-            }
-            State::Damaged => {
-                let reason = now.reason.clone().unwrap_or_default();
-                return Err(OpenModelError::Damaged { id: live.id, reason });
-            }
+        if now.state == State::Damaged {
+            let reason = now.reason.clone().unwrap_or_default();
+            return Err(OpenModelError::Damaged { id: live.id, reason });
         }
         let at = match path {
             Some(path) => now.files.iter().position(|file| file.path == *path),

@@ -15,6 +15,7 @@ use crate::layout::Layout;
 use crate::live::Live;
 use crate::model::State;
 use crate::space::Limits;
+use crate::stale::Stale;
 use crate::{lock, recovery};
 
 /// What bounds the store.
@@ -88,6 +89,7 @@ pub(crate) struct Inner {
     claimed: Mutex<HashSet<BlockId>>,
     /// Held while it is changed who may have a model.
     pub(crate) sharing: Mutex<()>,
+    pub(crate) stale: Stale,
     /// Released last, after the index.
     _lock: File,
 }
@@ -124,6 +126,7 @@ impl Store {
         let inner = Inner {
             limits: Limits { quota: options.quota, reserve: options.reserve },
             layout,
+            stale: Stale::new(disk.clone()),
             disk,
             index,
             live: Mutex::default(),

@@ -12,7 +12,9 @@ use hive_protocol::{BlockId, ChunkId, FileBlock, Manifest, Name, Tree, TreePath,
 use crate::disk::Disk;
 use crate::{AddOptions, Added, Fetching, Options, Partial, Progress, Store, Visibility};
 
+mod arriving;
 mod crash;
+mod direct;
 mod fetching;
 mod holding;
 mod taking;

@@ -94,8 +94,9 @@ pub(crate) fn version() -> i64 {
     MIGRATIONS.len() as i64
 }
 
-/// Brings an index to this version, each step in a transaction of its own.
-pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), SchemaError> {
+/// Brings an index to this version, each step in a transaction of its own. Returns the version that
+/// it had; 0 is an empty file.
+pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<i64, SchemaError> {
     let failed =
         |source: rusqlite::Error| IndexError { path: path.to_owned(), source: source.into() };
     let found: i64 =
@@ -112,5 +113,5 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Sc
         };
         step(connection).map_err(failed)?;
     }
-    Ok(())
+    Ok(found)
 }

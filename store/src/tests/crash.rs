@@ -267,3 +267,47 @@ fn power_may_fail_at_any_effect_of_a_repair() {
         original.assert_is_at(&fetch(&store, &original).unwrap());
     }
 }
+
+/// Once the connections that only read were closed last: they cannot bring the log into the index,
+/// and whoever then copied or damaged `index.sqlite` alone had next to nothing in it.
+#[test]
+fn a_store_that_is_closed_leaves_its_index_in_one_file() {
+    let bench = Bench::new();
+    let (index, log) = (bench.home().join("index.sqlite"), bench.home().join("index.sqlite-wal"));
+    let store = bench.open();
+    let file = bench.file("m", &noise("m", 9));
+    let added = store.add(&file, &AddOptions::default(), &mut go_on).unwrap();
+    assert!(log.exists());
+    drop(store);
+    assert!(!log.exists());
+
+    let copy = Bench::new();
+    drop(copy.open());
+    std::fs::copy(&index, copy.home().join("index.sqlite")).unwrap();
+    let known = copy.open().get(&added.id).unwrap();
+    assert_eq!(known.map(|model| model.id), Some(added.id));
+}
+
+/// Among them files: a single one in `.partial` once kept a store from opening.
+#[test]
+fn what_crashes_left_unfinished_is_gone_after_a_start_and_what_is_known_stays() {
+    let (bench, original) = (Bench::new(), original());
+    let store = bench.open();
+    let partial = store.begin(&original.fetching).unwrap();
+    original.put_proofs(&partial);
+    partial.write(0, original.group(&partial, 0)).unwrap();
+    partial.checkpoint().unwrap();
+    drop((partial, store));
+    let partials = bench.home().join("models/.partial");
+    for n in 0..100 {
+        std::fs::create_dir_all(partials.join(format!("add-{n}-0/a/b"))).unwrap();
+        std::fs::write(partials.join(format!("bafyr4i{n}")), "stale").unwrap();
+    }
+    let store = bench.open();
+    store.inner.stale.wait(std::time::Duration::MAX);
+    let left: Vec<_> =
+        std::fs::read_dir(&partials).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [original.id().to_string().as_str()]);
+    let path = fetch(&store, &original).unwrap();
+    original.assert_is_at(&path);
+}
