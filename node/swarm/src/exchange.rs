@@ -19,7 +19,8 @@ mod behaviour;
 mod buffers;
 mod handler;
 mod serve;
-mod wire;
+mod traffic;
+pub(crate) mod wire;
 
 use bytes::Bytes;
 use hive_protocol::ChunkId;
@@ -30,6 +31,7 @@ use libp2p::swarm::ConnectionId;
 
 pub use self::behaviour::{Behaviour, ConnectionInfo, RequestError, TransportKind};
 pub use self::serve::{Responder, SendError, Sending};
+pub use self::traffic::Carried;
 
 /// Every bound of this protocol that the wire format does not set.
 pub mod limits {
@@ -104,6 +106,9 @@ pub enum Failure {
     /// The peer stopped sending, or reading.
     #[error("nothing moved for {:?}", limits::STALL_TIMEOUT)]
     Stalled,
+    /// Another connection with the peer brings more: what has not come is to be asked again.
+    #[error("another connection is faster")]
+    Withdrawn,
     /// The peer ended the stream before all it granted had come.
     #[error("the stream ended early")]
     Short,

@@ -69,6 +69,8 @@ pub enum Gossip {
     Head {
         /// The node that announces.
         source: Peer,
+        /// The neighbour that passed it on.
+        via: Peer,
         /// The announcement.
         bytes: Bytes,
         /// Takes what the node thinks of it.

@@ -24,6 +24,7 @@ mod address;
 mod behaviour;
 mod book;
 mod candidates;
+mod choice;
 mod client;
 mod codec;
 mod config;
@@ -32,6 +33,8 @@ mod error;
 mod event_loop;
 #[doc(hidden)]
 pub mod exchange;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod hold;
 mod identity;
@@ -70,7 +73,7 @@ pub use self::inbound::{
     PeerState, Punch, Reachability, RelayState, Responder, SwarmEvent, Upnp, Verdict,
 };
 pub use self::relaying::{Budget, CertificateFiles, Refusal, RelayServer, RelayServing};
-pub use self::transport::faults::{FaultCounts, Faults};
+pub use self::transport::faults::{FaultCounts, Faults, Tally, Written};
 pub use self::transport::key_log_requested;
 pub use self::transport::membership::{
     Credential, HandshakeError, Kept, Membership, MembershipEvent, RedeemRequest,

@@ -76,7 +76,8 @@ pub const STRANGERS: usize = 1_024;
 /// Kademlia message's 16.
 pub const ROUTING_ADDRESSES: usize = 3;
 
-/// Provider records of all peers. A record takes some 500 bytes.
+/// Provider records of all peers. A record takes some 500 bytes, and up to a kilobyte and a half with
+/// as many and as long addresses as it may have.
 pub const RECORDS: usize = 100_000;
 
 /// Provider records of one source. A node that offers more than this is asked directly.

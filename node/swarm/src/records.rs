@@ -57,7 +57,9 @@ pub(crate) struct Records {
     own: HashSet<RecordKey>,
     /// Where this node itself is; goes into answers about what it has.
     own_addresses: Vec<Multiaddr>,
-    keys: HashMap<RecordKey, HashMap<PeerId, Kept>>,
+    /// Most keys have one provider, and a map of maps takes room for four in each: a kilobyte for
+    /// every key that a flooder makes up.
+    keys: HashMap<RecordKey, Vec<Kept>>,
     /// What each source has said, the longest ago first.
     sources: HashMap<PeerId, BTreeMap<u64, RecordKey>>,
     /// The sources by how much they have said.
@@ -94,7 +96,8 @@ impl Records {
 
     /// Where `provider` of `key` says to be.
     pub(crate) fn addresses(&self, key: &RecordKey, provider: &PeerId) -> &[Multiaddr] {
-        let kept = self.keys.get(key).and_then(|providers| providers.get(provider));
+        let said_by = |kept: &&Kept| kept.record.provider == *provider;
+        let kept = self.keys.get(key).and_then(|providers| providers.iter().find(said_by));
         kept.map_or(&[], |kept| &kept.record.addresses)
     }
 
@@ -103,7 +106,7 @@ impl Records {
         let dead: Vec<_> = self
             .keys
             .values()
-            .flat_map(HashMap::values)
+            .flatten()
             .filter(|kept| kept.record.is_expired(now))
             .map(|kept| (kept.record.key.clone(), kept.record.provider))
             .collect();
@@ -135,7 +138,8 @@ impl Records {
 
     fn remove(&mut self, key: &RecordKey, source: &PeerId) {
         let Some(providers) = self.keys.get_mut(key) else { return };
-        let Some(kept) = providers.remove(source) else { return };
+        let at = providers.iter().position(|kept| kept.record.provider == *source);
+        let Some(kept) = at.map(|at| providers.swap_remove(at)) else { return };
         if providers.is_empty() {
             self.keys.remove(key);
         }
@@ -153,7 +157,11 @@ impl Records {
         self.next_stamp += 1;
         let before = self.count(&source);
         self.sources.entry(source).or_default().insert(stamp, key.clone());
-        self.keys.entry(key).or_default().insert(source, Kept { stamp, record });
+        let providers = self.keys.entry(key).or_default();
+        if providers.is_empty() {
+            providers.reserve_exact(1);
+        }
+        providers.push(Kept { stamp, record });
         self.total += 1;
         self.recount(source, before, before + 1);
     }
@@ -164,7 +172,7 @@ impl Records {
         if let Some(providers) = self.keys.get(key)
             && providers.len() >= self.quotas.per_key
         {
-            let dead = providers.values().find(|kept| kept.record.is_expired(now));
+            let dead = providers.iter().find(|kept| kept.record.is_expired(now));
             let Some(dead) = dead.map(|kept| kept.record.provider) else { return false };
             self.remove(key, &dead);
         }
@@ -232,7 +240,7 @@ impl RecordStore for Records {
             .keys
             .get(key)
             .into_iter()
-            .flat_map(HashMap::values)
+            .flatten()
             .map(|kept| &kept.record)
             .filter(|record| !record.is_expired(now))
             .collect();

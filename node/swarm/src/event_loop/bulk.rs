@@ -1,33 +1,52 @@
 //! Sends requests for groups over the connection that suits bulk best.
 //!
-//! TCP costs the fewest cycles and comes first, then QUIC, then WebSocket. QUIC is quicker to connect
-//! and so often the only one there is: then it carries the first request while TCP is tried once.
-//! (What was measured of each could go before all that.)
+//! TCP costs the fewest cycles and comes first, then QUIC, then WebSocket, until what each of them
+//! brings has been measured ([`crate::choice`]). Where a peer is reached over one of them only, the
+//! others are dialed once: TCP at once, since QUIC is quicker to connect and so often the only one
+//! there is, and QUIC when there is more than a moment's work for it.
 //!
 //! A relay is not for bulk, unless its owner and whoever asks here have both allowed it. While there
 //! is nothing but relayed connections, requests wait until a hole is punched, or is not.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use libp2p::PeerId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 
 use super::{EventLoop, answer};
+use crate::choice::{Choice, Pick, WARM};
 use crate::client::Fetch;
 use crate::error::{DialError, FetchError};
-use crate::exchange::{ConnectionInfo, RequestError, TransportKind};
+use crate::exchange::{Carried, ConnectionInfo, RequestError, TransportKind};
 use crate::identity::Peer;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Bulk {
-    /// Connected peers for which TCP was tried.
-    tried: HashSet<PeerId>,
+    start: Instant,
+    /// Connected peers, and what was dialed besides what there was.
+    tried: HashSet<(PeerId, TransportKind)>,
+    /// Of connected peers that were asked.
+    choices: HashMap<PeerId, Choice>,
+}
+
+impl Default for Bulk {
+    fn default() -> Self {
+        Self { start: Instant::now(), tried: HashSet::new(), choices: HashMap::new() }
+    }
 }
 
 impl Bulk {
     pub(super) fn left(&mut self, peer: &PeerId) {
-        self.tried.remove(peer);
+        self.tried.retain(|(tried, _)| tried != peer);
+        self.choices.remove(peer);
+    }
+
+    /// What carries the next request to a peer, of what is there in the order of rank.
+    fn choose(&mut self, peer: PeerId, there: &[(TransportKind, Carried)]) -> Option<Pick> {
+        let choice = self.choices.entry(peer).or_insert_with(Choice::new);
+        choice.pick(there, self.start.elapsed())
     }
 }
 
@@ -62,11 +81,21 @@ impl EventLoop {
             relay.filter(|_| fetch.over_relay).map(|_| RELAYED)
         };
         let exchange = &mut self.swarm.behaviour_mut().exchange;
-        let ranked = exchange
-            .connections(&peer)
-            .filter_map(|info| Some((rank(info.kind).or_else(|| relayed(info))?, info.id)));
+        let ranked = exchange.connections(&peer).filter_map(|info| {
+            Some((rank(info.kind).or_else(|| relayed(info))?, info.kind, info.id))
+        });
         let mut connections: Vec<_> = ranked.collect();
-        connections.sort_by_key(|(rank, _)| *rank);
+        connections.sort_by_key(|(rank, ..)| *rank);
+        let direct = connections.iter().filter(|(rank, ..)| *rank < RELAYED);
+        let there: Vec<_> = direct.map(|(_, kind, id)| (*kind, exchange.carried(*id))).collect();
+        let pick = self.bulk.choose(peer, &there);
+        let chosen = pick.map(|pick| pick.kind);
+        connections.sort_by_key(|(_, kind, _)| Some(*kind) != chosen);
+        if let Some(loser) = pick.and_then(|pick| pick.withdrawn) {
+            tracing::debug!(%peer, ?chosen, ?loser, "transports compared");
+            let of_loser = connections.iter().filter(|(_, kind, _)| *kind == loser);
+            of_loser.for_each(|(.., connection)| exchange.withdraw(*connection));
+        }
 
         let Fetch { request, events, reply, .. } = fetch;
         let mut error = if connections.is_empty() && exchange.connections(&peer).next().is_some() {
@@ -76,8 +105,7 @@ impl EventLoop {
         } else {
             FetchError::Dial(DialError::NoAddress { peer: Peer(peer) })
         };
-        let best = connections.first().map(|(rank, _)| *rank);
-        let asked = connections.into_iter().any(|(_, connection)| {
+        let asked = connections.into_iter().any(|(.., connection)| {
             match exchange.request(connection, request.clone(), events.clone()) {
                 Ok(()) => return true,
                 Err(RequestError::Full) => error = FetchError::TooMany,
@@ -87,28 +115,35 @@ impl EventLoop {
             false
         });
         answer(reply, if asked { Ok(()) } else { Err(error) });
-        if best.is_some_and(|best| best > 0 && best < RELAYED) {
-            self.try_tcp(peer);
+        self.try_others(peer, &there);
+    }
+
+    /// Dials the transports that a peer is not reached over, so that they can be compared.
+    fn try_others(&mut self, peer: PeerId, there: &[(TransportKind, Carried)]) {
+        let busy = there.iter().any(|(_, carried)| carried.busy >= WARM);
+        for kind in [TransportKind::Tcp, TransportKind::Quic] {
+            let due = busy || kind == TransportKind::Tcp;
+            if due && !there.is_empty() && there.iter().all(|(other, _)| *other != kind) {
+                self.try_also(peer, kind);
+            }
         }
     }
 
-    fn try_tcp(&mut self, peer: PeerId) {
-        if self.bulk.tried.contains(&peer) {
+    fn try_also(&mut self, peer: PeerId, kind: TransportKind) {
+        if self.bulk.tried.contains(&(peer, kind)) {
             return;
         }
         let known = self.peers.book.addresses(&peer).iter();
-        let addresses: Vec<_> = known
-            .filter(|address| TransportKind::of(address) == TransportKind::Tcp)
-            .cloned()
-            .collect();
+        let addresses: Vec<_> =
+            known.filter(|address| TransportKind::of(address) == kind).cloned().collect();
         if addresses.is_empty() {
             // The peer may not have said yet where it is.
             return;
         }
-        self.bulk.tried.insert(peer);
+        self.bulk.tried.insert((peer, kind));
         let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses);
         if let Err(error) = self.swarm.dial(opts.build()) {
-            tracing::debug!(%peer, %error, "TCP not tried");
+            tracing::debug!(%peer, ?kind, %error, "another transport not tried");
         }
     }
 }

@@ -133,7 +133,7 @@ impl EventLoop {
         let verdict = Verdict { judgement };
         let (source, bytes) = (Peer(author), Bytes::from(message.data));
         let gossip = match kind {
-            Topic::Head => Gossip::Head { source, bytes, verdict },
+            Topic::Head => Gossip::Head { source, via: Peer(neighbour), bytes, verdict },
             Topic::Capability => Gossip::Capability { source, bytes, verdict },
         };
         self.gossip.queue.try_send(gossip).map_err(|_| Judgement::Ignore)?;

@@ -8,8 +8,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::buffers::Buffers;
 use super::limits::{FIRST_BYTE_TIMEOUT, REQUEST_TIMEOUT, STALL_TIMEOUT};
+use super::traffic::Running;
 use super::wire::{self, Timed, WireError};
 use super::{ExchangeEvent, Failure};
+
+/// Bytes that are counted together.
+const COUNTED: usize = 64 << 10;
 
 /// A request on its way to a stream. Dropped before its end, it tells the asker that the
 /// connection closed, as far as the channel has room.
@@ -18,6 +22,7 @@ pub struct Ask {
     request: ChunkRequest,
     events: mpsc::Sender<ExchangeEvent>,
     buffers: Arc<Buffers>,
+    running: Running,
     ended: bool,
     _slot: OwnedSemaphorePermit,
 }
@@ -27,9 +32,10 @@ impl Ask {
         request: ChunkRequest,
         events: mpsc::Sender<ExchangeEvent>,
         buffers: Arc<Buffers>,
+        running: Running,
         slot: OwnedSemaphorePermit,
     ) -> Self {
-        Self { request, events, buffers, ended: false, _slot: slot }
+        Self { request, events, buffers, running, ended: false, _slot: slot }
     }
 
     /// Whether nobody waits any more.
@@ -41,6 +47,7 @@ impl Ask {
     pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
         let outcome = tokio::select! {
             () = self.events.closed() => None,
+            () = self.running.withdrawn() => Some(Err(Failure::Withdrawn)),
             outcome = self.exchange(stream) => Some(outcome),
         };
         match outcome {
@@ -83,7 +90,10 @@ impl Ask {
         for range in ranges {
             for (index, len) in (range.first..).zip(range.group_lens()) {
                 let mut buffer = self.buffers.take(len as usize);
-                stream.fill(buffer.as_mut()).await?;
+                for piece in buffer.as_mut().chunks_mut(COUNTED) {
+                    stream.fill(piece).await?;
+                    self.running.moved(piece.len() as u64);
+                }
                 let bytes = buffer.freeze();
                 self.tell(ExchangeEvent::Group { chunk: range.chunk, index, bytes }).await;
             }

@@ -28,6 +28,7 @@ use super::ask::Ask;
 use super::buffers::Buffers;
 use super::handler::Handler;
 use super::limits::{INBOUND_QUEUE, OUTBOUND_PER_CONNECTION};
+use super::traffic::{Carried, Traffic};
 use super::{ExchangeEvent, Inbound};
 
 /// What a connection runs over.
@@ -127,6 +128,7 @@ fn local_ip(remote: &Multiaddr) -> Option<IpAddr> {
 struct Connection {
     info: ConnectionInfo,
     slots: Arc<Semaphore>,
+    traffic: Arc<Traffic>,
 }
 
 /// Speaks `chunk/1` on all connections.
@@ -175,6 +177,18 @@ impl Behaviour {
         ids.filter_map(|id| self.connections.get(id)).map(|connection| &connection.info)
     }
 
+    /// What a connection has brought so far; nothing if there is none.
+    pub fn carried(&self, connection: ConnectionId) -> Carried {
+        self.connections.get(&connection).map(|known| known.traffic.sum()).unwrap_or_default()
+    }
+
+    /// Ends what runs on a connection ([`super::Failure::Withdrawn`]), to be asked elsewhere.
+    pub fn withdraw(&self, connection: ConnectionId) {
+        if let Some(known) = self.connections.get(&connection) {
+            known.traffic.withdraw();
+        }
+    }
+
     /// Asks over `connection` and no other. What comes goes to `events`; while that is full the
     /// stream is not read, and when its receiver is dropped the stream is reset.
     pub fn request(
@@ -183,12 +197,13 @@ impl Behaviour {
         request: ChunkRequest,
         events: mpsc::Sender<ExchangeEvent>,
     ) -> Result<(), RequestError> {
-        let Connection { info, slots } =
+        let Connection { info, slots, traffic } =
             self.connections.get(&connection).ok_or(RequestError::NotConnected)?;
         let slot = Arc::clone(slots).try_acquire_owned().map_err(|_| RequestError::Full)?;
         let buffers = self.buffers.upgrade().unwrap_or_default();
         self.buffers = Arc::downgrade(&buffers);
-        self.asks.push_back((info.peer, connection, Ask::new(request, events, buffers, slot)));
+        let ask = Ask::new(request, events, buffers, traffic.begin(), slot);
+        self.asks.push_back((info.peer, connection, ask));
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -222,7 +237,7 @@ impl Behaviour {
         let local = if relay.is_none() { local_ip(&remote_addr) } else { None };
         let info = ConnectionInfo { id, peer, kind, remote_addr, relay, local, since, outbound };
         let slots = Arc::new(Semaphore::new(OUTBOUND_PER_CONNECTION));
-        self.connections.insert(id, Connection { info, slots });
+        self.connections.insert(id, Connection { info, slots, traffic: Arc::default() });
         self.by_peer.entry(peer).or_default().push(id);
     }
 

@@ -14,7 +14,7 @@ use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
 /// Why a header or payload did not come, or could not go.
 #[derive(Debug)]
-pub(super) enum WireError {
+pub(crate) enum WireError {
     /// The length is too long, or not in its shortest form.
     Length,
     /// The stream ended inside.
@@ -35,7 +35,7 @@ impl From<io::Error> for WireError {
 }
 
 /// Encodes a header's length and body.
-pub(super) fn header(body: &[u8]) -> Vec<u8> {
+pub(crate) fn header(body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(body.len() + 3);
     let mut len = body.len();
     while len >= 0x80 {
@@ -49,14 +49,14 @@ pub(super) fn header(body: &[u8]) -> Vec<u8> {
 
 /// An unsigned varint that is being read, one byte after another.
 #[derive(Debug, Default)]
-pub(super) struct Length {
+pub(crate) struct Length {
     value: usize,
     n_bytes: u32,
 }
 
 impl Length {
     /// Takes a byte; says the length after the last.
-    pub(super) fn push(&mut self, byte: u8) -> Result<Option<usize>, WireError> {
+    pub(crate) fn push(&mut self, byte: u8) -> Result<Option<usize>, WireError> {
         self.value |= usize::from(byte & 0x7f) << (7 * self.n_bytes);
         self.n_bytes += 1;
         let shortest = byte != 0 || self.n_bytes == 1;

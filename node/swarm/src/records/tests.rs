@@ -24,7 +24,7 @@ fn records(quotas: Quotas) -> Records {
 
 #[track_caller]
 fn check_invariant(records: &Records) {
-    let in_keys: usize = records.keys.values().map(HashMap::len).sum();
+    let in_keys: usize = records.keys.values().map(Vec::len).sum();
     let in_sources: usize = records.sources.values().map(BTreeMap::len).sum();
     let counted: usize = records.by_count.iter().map(|(count, _)| count).sum();
     assert_eq!([in_keys, in_sources, counted], [records.total; 3]);
@@ -47,6 +47,18 @@ fn a_flood_from_one_source_ends_at_its_quota_and_evicts_nobody() {
     for (n, peer) in honest.iter().enumerate() {
         assert!(records.providers(&key(n)).iter().any(|found| found.provider == *peer));
     }
+    check_invariant(&records);
+}
+
+/// A map of providers for each key had room for four of them, a kilobyte for each key of a flood.
+#[test]
+fn a_key_with_one_provider_takes_room_for_one() {
+    let mut records = records(Quotas::default());
+    let flooder = PeerId::random();
+    for n in 0..1_000 {
+        records.add_provider(record(key(n), flooder)).expect("room");
+    }
+    assert!(records.keys.values().all(|providers| providers.capacity() == 1));
     check_invariant(&records);
 }
 

@@ -15,6 +15,7 @@
 //! back is counted ([`Faults::counts`]).
 
 mod link;
+mod tally;
 
 use std::collections::HashSet;
 use std::io;
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::link::Link;
+pub use self::tally::{Tally, Written};
 use super::{Connections, UPGRADE_TIMEOUT};
 use crate::address::peer_of;
 use crate::identity::Peer;
@@ -71,6 +73,7 @@ struct Shared {
     /// When a slow link will have carried all that it was given.
     arriving: Mutex<Option<Instant>>,
     leaving: Mutex<Option<Instant>>,
+    written: tally::Counts,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +118,11 @@ impl Faults {
     /// What the faults did. The receiver also tells of each change.
     pub fn counts(&self) -> watch::Receiver<FaultCounts> {
         self.shared.counts.subscribe()
+    }
+
+    /// What the node has sent since it started, but for what streams say that have just begun.
+    pub fn tally(&self) -> Tally {
+        self.shared.written.tally()
     }
 
     fn is_cut(&self, peer: &PeerId) -> bool {

@@ -18,8 +18,8 @@
 //! request; after it, a frame of any length goes through a buffer that its reader brings.
 
 mod certificate;
-mod frames;
-mod handshake;
+pub(crate) mod frames;
+pub(crate) mod handshake;
 
 use std::collections::HashMap;
 use std::io;

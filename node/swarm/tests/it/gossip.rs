@@ -6,9 +6,8 @@ use crate::support::{Node, config, join, soon, start};
 
 async fn next(node: &mut Node) -> (Peer, Vec<u8>, Verdict) {
     match soon("the announcement", node.started.gossip.recv()).await.expect("runs") {
-        Gossip::Head { source, bytes, verdict } | Gossip::Capability { source, bytes, verdict } => {
-            (source, bytes.to_vec(), verdict)
-        }
+        Gossip::Head { source, bytes, verdict, .. }
+        | Gossip::Capability { source, bytes, verdict } => (source, bytes.to_vec(), verdict),
     }
 }
 

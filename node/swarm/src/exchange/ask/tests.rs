@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
+use super::super::traffic::Traffic;
 use super::*;
 
 type Pipe = Compat<tokio::io::DuplexStream>;
@@ -30,7 +31,8 @@ async fn asked() -> Asked {
     let (tx, events) = mpsc::channel(2);
     let request = ChunkRequest::new(BlockId::of(b"model"), vec![range()]);
     let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    let ask = Ask::new(request.clone(), tx, Arc::default(), slot);
+    let ask =
+        Ask::new(request.clone(), tx, Arc::default(), Arc::<Traffic>::default().begin(), slot);
     let asker = tokio::spawn(ask.run(ours.compat()));
     let mut peer = Timed::new(theirs.compat(), REQUEST_TIMEOUT);
     assert_eq!(ChunkRequest::decode(&peer.header().await.unwrap()).unwrap(), request);
@@ -160,6 +162,20 @@ async fn a_full_channel_stops_the_reading() {
     assert!(blocked.is_err(), "somebody read");
     drop(events);
     asker.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_withdrawn_before_its_stream_was_open_is_told() {
+    let (ours, _theirs) = tokio::io::duplex(64 << 10);
+    let (tx, mut events) = mpsc::channel(2);
+    let request = ChunkRequest::new(BlockId::of(b"model"), vec![range()]);
+    let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let traffic = Arc::<Traffic>::default();
+    let ask = Ask::new(request, tx, Arc::default(), traffic.begin(), slot);
+    traffic.withdraw();
+    ask.run(ours.compat()).await;
+    let event = events.recv().await;
+    assert!(matches!(event, Some(ExchangeEvent::Failed(Failure::Withdrawn))), "{event:?}");
 }
 
 #[tokio::test]

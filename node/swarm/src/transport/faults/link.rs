@@ -12,6 +12,7 @@ use libp2p::PeerId;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent, SubstreamBox};
 use tokio::time::{Instant, Sleep};
 
+use super::tally::Carries;
 use super::{Faults, Pace, Way};
 
 /// Bytes that are read or written at a time over a slow link.
@@ -52,6 +53,7 @@ impl Link {
             end: None,
             arrives: None,
             leaves: None,
+            carries: Carries::default(),
         }
     }
 }
@@ -93,9 +95,14 @@ pub(super) struct Stream {
     end: Option<io::Result<()>>,
     arrives: Option<Pin<Box<Sleep>>>,
     leaves: Option<Pin<Box<Sleep>>>,
+    carries: Carries,
 }
 
 impl Stream {
+    fn wrote(&mut self, bytes: &[u8]) {
+        self.carries.wrote(bytes, &self.writing.faults.shared.written);
+    }
+
     /// Takes what is there onto the slow link.
     fn take_in(&mut self, cx: &mut Context<'_>, pace: Pace) {
         let on_the_way = pace.bytes_per_second as f64 * pace.delay.as_secs_f64();
@@ -115,6 +122,12 @@ impl Stream {
                 }
             }
         }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.carries.end(&self.writing.faults.shared.written);
     }
 }
 
@@ -176,7 +189,9 @@ impl AsyncWrite for Stream {
         let this = &mut *self;
         ready!(this.writing.poll_open(cx, |counts| counts.withheld += buf.len() as u64));
         let Some(pace) = this.writing.faults.pace() else {
-            return Pin::new(&mut this.inner).poll_write(cx, buf);
+            let n = ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?;
+            this.wrote(&buf[..n]);
+            return Poll::Ready(Ok(n));
         };
         let free = this.writing.faults.leaves(0, pace);
         if let Some(begin) = free.checked_sub(AHEAD) {
@@ -185,6 +200,7 @@ impl AsyncWrite for Stream {
         let piece = &buf[..buf.len().min(PIECE)];
         let n = ready!(Pin::new(&mut this.inner).poll_write(cx, piece))?;
         this.writing.faults.leaves(n, pace);
+        this.wrote(&piece[..n]);
         Poll::Ready(Ok(n))
     }
 

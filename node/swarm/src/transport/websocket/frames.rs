@@ -28,7 +28,7 @@ const PONG: u8 = 10;
 
 /// Which side of a connection. The client hides its bytes from naive caches between; both insist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Client,
     Server,
 }
@@ -85,7 +85,7 @@ fn malformed(what: &str) -> io::Error {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
-    pub(super) fn new(socket: S, role: Role) -> Self {
+    pub(crate) fn new(socket: S, role: Role) -> Self {
         Self {
             socket,
             role,

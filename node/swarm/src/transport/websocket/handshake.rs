@@ -71,7 +71,7 @@ where
 }
 
 /// Grants a WebSocket to whoever asks for one, on any path. Others hear that there is nothing here.
-pub(super) async fn accept<S>(socket: &mut S) -> Result<(), HandshakeError>
+pub(crate) async fn accept<S>(socket: &mut S) -> Result<(), HandshakeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -1,0 +1,262 @@
+//! Which of a peer's transports carries groups: the one that brings more bytes in a second.
+//!
+//! Before anything is measured that is the first of those that are there, which are given in the order
+//! of what they cost. Now and then one request at a time goes over the next one, so that both are
+//! measured on the same path in the same seconds; a line that is full is shared and loses nothing by
+//! that. The rival takes over when it brought clearly more, and is given up as soon as it brings
+//! clearly less. What still runs on the one that lost is withdrawn: a slow connection must not keep
+//! what the end of a fetch waits for. Pure: it is told the time and what each has carried.
+
+use std::time::Duration;
+
+use crate::exchange::{Carried, TransportKind};
+
+/// A transport has been busy for so long before another is tried: the first second is slow start.
+pub(crate) const WARM: Duration = Duration::from_secs(2);
+/// A trial ends when the rival has brought so much in at least [`TRIAL`], …
+const ENOUGH: u64 = 4 << 20;
+const TRIAL: Duration = Duration::from_secs(2);
+/// … or when it has been busy for [`WARM`] and brings less than this share of the other, …
+const WORSE: f64 = 0.5;
+/// … or after this time, whatever it brought.
+const TRIAL_MAX: Duration = Duration::from_secs(15);
+/// How much more a rival has to bring: less is chance, and a change costs a slow start.
+const BETTER: f64 = 1.25;
+/// Time to the next trial, which doubles with every rival that is not better.
+const PAUSE: Duration = Duration::from_secs(30);
+const PAUSE_MAX: Duration = Duration::from_mins(16);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    /// What has won a trial.
+    preferred: Option<TransportKind>,
+    trial: Option<Trial>,
+    next_trial: Duration,
+    pause: Duration,
+}
+
+#[derive(Debug)]
+struct Trial {
+    main: TransportKind,
+    rival: TransportKind,
+    since: Duration,
+    /// What both had carried before: of the one that is measured against, and of the rival.
+    before: [Carried; 2],
+}
+
+/// What carries the next request, and what shall not go on with what it carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pick {
+    pub(crate) kind: TransportKind,
+    pub(crate) withdrawn: Option<TransportKind>,
+}
+
+/// Bytes a second, if there was time to say.
+fn rate(before: Carried, now: Carried) -> Option<f64> {
+    let busy = now.busy.saturating_sub(before.busy).as_secs_f64();
+    let bytes = now.bytes.saturating_sub(before.bytes);
+    (busy > 0.0).then(|| bytes as f64 / busy)
+}
+
+impl Choice {
+    pub(crate) fn new() -> Self {
+        Self { preferred: None, trial: None, next_trial: Duration::ZERO, pause: PAUSE }
+    }
+
+    /// What carries the next request, of what is there; none if nothing is.
+    pub(crate) fn pick(
+        &mut self,
+        there: &[(TransportKind, Carried)],
+        now: Duration,
+    ) -> Option<Pick> {
+        let pick = |kind| Some(Pick { kind, withdrawn: None });
+        let carried = |kind| there.iter().find(|(there, _)| *there == kind).map(|(_, sum)| *sum);
+        let preferred = self.preferred.filter(|kind| carried(*kind).is_some());
+        let main = preferred.or(there.first().map(|(kind, _)| *kind))?;
+        let sum = carried(main)?;
+        // What was measured against has closed, and perhaps the rival carries all there is: that says
+        // nothing of either.
+        self.trial.take_if(|trial| trial.main != main);
+        if let Some(trial) = &self.trial {
+            return match carried(trial.rival) {
+                Some(rival) if !trial.is_over(sum, rival, now) => {
+                    pick(if rival.running == 0 { trial.rival } else { main })
+                }
+                rival => {
+                    let better = rival.is_some_and(|rival| trial.gain(sum, rival) > BETTER);
+                    let both = [main, trial.rival];
+                    Some(self.end_trial(both, better, now))
+                }
+            };
+        }
+        let rival = there.iter().find(|(kind, _)| *kind != main);
+        if let Some((rival, rival_sum)) = rival
+            && sum.busy >= WARM
+            && now >= self.next_trial
+        {
+            let (rival, before) = (*rival, [sum, *rival_sum]);
+            self.trial = Some(Trial { main, rival, since: now, before });
+            return pick(rival);
+        }
+        pick(main)
+    }
+
+    /// Says what carries from now on.
+    fn end_trial(
+        &mut self,
+        [main, rival]: [TransportKind; 2],
+        better: bool,
+        now: Duration,
+    ) -> Pick {
+        self.trial = None;
+        self.pause = if better { PAUSE } else { (self.pause * 2).min(PAUSE_MAX) };
+        self.next_trial = now + self.pause;
+        let (kind, loser) = if better { (rival, main) } else { (main, rival) };
+        self.preferred = Some(kind);
+        Pick { kind, withdrawn: Some(loser) }
+    }
+}
+
+impl Trial {
+    fn is_over(&self, main: Carried, rival: Carried, now: Duration) -> bool {
+        let bytes = rival.bytes.saturating_sub(self.before[1].bytes);
+        let elapsed = now.saturating_sub(self.since);
+        let warm = rival.busy.saturating_sub(self.before[1].busy) >= WARM;
+        let lost = warm && self.gain(main, rival) < WORSE;
+        lost || (bytes >= ENOUGH && elapsed >= TRIAL) || elapsed >= TRIAL_MAX
+    }
+
+    /// How many times as much the rival brings in a second; 1 while that cannot be said.
+    fn gain(&self, main: Carried, rival: Carried) -> f64 {
+        match (rate(self.before[0], main), rate(self.before[1], rival)) {
+            (Some(main), Some(rival)) => rival / main.max(1.0),
+            _ => 1.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use TransportKind::{Quic, Tcp};
+
+    /// Asks ten times a second. A request takes a second, in which its transport brings its rate
+    /// however many requests it has; what is withdrawn ends.
+    struct Line {
+        choice: Choice,
+        now: Duration,
+        sums: Vec<(TransportKind, Carried)>,
+        picks: Vec<TransportKind>,
+        running: Vec<(TransportKind, Duration)>,
+    }
+
+    impl Line {
+        fn new(kinds: &[TransportKind]) -> Self {
+            let sums = kinds.iter().map(|kind| (*kind, Carried::default())).collect();
+            let (picks, running) = (Vec::new(), Vec::new());
+            Self { choice: Choice::new(), now: Duration::ZERO, sums, picks, running }
+        }
+
+        fn run(&mut self, secs: u64, rate: impl Fn(TransportKind) -> u64) -> &[TransportKind] {
+            let first = self.picks.len();
+            for _ in 0..secs * 10 {
+                let step = Duration::from_millis(100);
+                self.now += step;
+                let pick = self.choice.pick(&self.sums, self.now).expect("something is there");
+                self.picks.push(pick.kind);
+                self.running.retain(|(kind, since)| {
+                    Some(*kind) != pick.withdrawn && self.now < *since + Duration::from_secs(1)
+                });
+                self.running.push((pick.kind, self.now));
+                for (kind, sum) in &mut self.sums {
+                    let mine = self.running.iter().filter(|(running, _)| running == kind);
+                    sum.running = mine.count() as u32;
+                    if sum.running > 0 {
+                        sum.busy += step;
+                        sum.bytes += rate(*kind) / 10;
+                    }
+                }
+            }
+            &self.picks[first..]
+        }
+    }
+
+    fn share(picks: &[TransportKind], kind: TransportKind) -> f64 {
+        picks.iter().filter(|pick| **pick == kind).count() as f64 / picks.len() as f64
+    }
+
+    fn all(picks: &[TransportKind], kind: TransportKind) -> bool {
+        picks.iter().all(|pick| *pick == kind)
+    }
+
+    #[test]
+    fn the_first_carries_until_the_other_is_clearly_faster() {
+        for (quic, wins) in [(5_000_000, false), (11_000_000, false), (20_000_000, true)] {
+            let mut line = Line::new(&[Tcp, Quic]);
+            let rate = |kind| if kind == Tcp { 10_000_000 } else { quic };
+            assert!(all(line.run(1, rate), Tcp), "nothing is tried in slow start");
+            line.run(20, rate);
+            let later = line.run(5, rate);
+            assert!(all(later, if wins { Quic } else { Tcp }), "QUIC at {quic}: {later:?}");
+        }
+    }
+
+    #[test]
+    fn a_trial_takes_one_request_at_a_time_for_some_seconds_and_is_ever_rarer() {
+        let mut line = Line::new(&[Tcp, Quic]);
+        let picks = line.run(3_600, |_| 10_000_000);
+        // 2 s, then after 60, 120, 240, 480, 960, 960 …
+        assert!(share(picks, Quic) < 0.01, "{}", share(picks, Quic));
+        assert!(picks[..100].contains(&Quic));
+    }
+
+    #[test]
+    fn a_line_that_turns_bad_is_left_and_found_again() {
+        let mut line = Line::new(&[Tcp, Quic]);
+        line.run(10, |_| 10_000_000);
+        let rate = |kind| if kind == Tcp { 100_000 } else { 8_000_000 };
+        line.run(120, rate);
+        assert!(all(line.run(10, rate), Quic));
+        let back = |kind| if kind == Tcp { 30_000_000 } else { 8_000_000 };
+        line.run(120, back);
+        assert!(all(line.run(10, back), Tcp));
+    }
+
+    #[test]
+    fn what_is_not_there_any_more_is_not_picked() {
+        let mut line = Line::new(&[Tcp, Quic]);
+        let rate = |kind| if kind == Tcp { 1_000_000 } else { 8_000_000 };
+        line.run(30, rate);
+        line.sums.pop();
+        assert!(all(line.run(30, rate), Tcp));
+        assert_eq!(Choice::new().pick(&[], Duration::ZERO), None);
+    }
+
+    /// Its requests are all there is: to withdraw them would cost a new start each, for nothing.
+    #[test]
+    fn what_closes_in_a_trial_leaves_the_rival_alone() {
+        let mut line = Line::new(&[Tcp, Quic]);
+        while line.run(1, |_| 10_000_000).iter().all(|pick| *pick == Tcp) {}
+        assert!(line.choice.trial.is_some());
+        line.sums.remove(0);
+        for _ in 0..100 {
+            line.now += Duration::from_millis(100);
+            let pick = line.choice.pick(&line.sums, line.now);
+            assert_eq!(pick, Some(Pick { kind: Quic, withdrawn: None }));
+        }
+        // When it is back both are compared again.
+        line.sums.insert(0, (Tcp, Carried::default()));
+        assert!(line.run(10, |_| 10_000_000).contains(&Tcp));
+    }
+
+    #[test]
+    fn a_rival_that_brings_nothing_is_given_up() {
+        let mut line = Line::new(&[Tcp, Quic]);
+        let rate = |kind| if kind == Tcp { 1_000_000 } else { 0 };
+        let picks = line.run(20, rate);
+        assert!(picks.contains(&Quic) && share(picks, Quic) < 0.05, "{}", share(picks, Quic));
+        assert!(all(line.run(20, rate), Tcp));
+        assert!(line.running.iter().all(|(kind, _)| *kind == Tcp), "what it had is withdrawn");
+    }
+}
