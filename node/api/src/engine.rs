@@ -4,6 +4,7 @@ use std::fs::File;
 
 use serde::{Deserialize, Serialize};
 
+use crate::gate::{Gate, Gated};
 use crate::generate::{
     Device, Embedded, GenerateRequest, Generated, ModelInfo, Piece, Prompt, ToolCall,
 };
@@ -15,6 +16,15 @@ pub struct Part {
     pub path: String,
     /// The file. Whoever loads it reads it through; later changes to it do not matter.
     pub file: File,
+    /// What of it may be read, if it is still arriving.
+    pub gate: Option<Gate>,
+}
+
+impl Part {
+    /// A reader of what may be read.
+    pub fn reader(self) -> Gated {
+        Gated::new(self.file, self.gate)
+    }
 }
 
 /// How a model is loaded.
@@ -95,6 +105,12 @@ pub trait Engine: Send {
     ///
     /// The model does not embed, or a text cannot be read.
     fn embed(&mut self, texts: &[Prompt]) -> Result<Embedded, EngineError>;
+
+    /// Why it can do nothing more, if it cannot: the rest of a model that began while it was loaded
+    /// could not be. Whoever drives it tells its texts and lets it go.
+    fn failure(&self) -> Option<Failure> {
+        None
+    }
 }
 
 /// Why a model cannot be loaded or run.

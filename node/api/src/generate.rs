@@ -8,6 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::number::finite;
+
 /// How the next token is drawn.
 ///
 /// The order is that of llama.cpp's default chain: bias and penalties change the logits, then
@@ -17,21 +19,28 @@ use serde_json::Value;
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
     /// Divides the logits; 0 takes the most likely token every time.
+    #[serde(deserialize_with = "finite")]
     pub temperature: f32,
     /// Keeps the `k` most likely tokens; `None` keeps all.
     pub top_k: Option<u32>,
     /// Keeps the smallest set of tokens whose probabilities reach this sum; `None` keeps all.
+    #[serde(deserialize_with = "finite")]
     pub top_p: Option<f32>,
     /// Keeps tokens at least this probable relative to the most likely one; `None` keeps all.
+    #[serde(deserialize_with = "finite")]
     pub min_p: Option<f32>,
     /// Divides the positive and multiplies the negative logits of tokens that occurred (Keskar et
     /// al. 2019, arXiv 1909.05858); `None` and 1 change nothing.
+    #[serde(deserialize_with = "finite")]
     pub repetition_penalty: Option<f32>,
     /// Taken from the logit of each token that was generated, once (OpenAI), -2 to 2.
+    #[serde(deserialize_with = "finite")]
     pub presence_penalty: f32,
     /// Taken from the logit of each token for each time it was generated (OpenAI), -2 to 2.
+    #[serde(deserialize_with = "finite")]
     pub frequency_penalty: f32,
     /// Added to the logits of tokens, by id; -100 forbids one, 100 all others.
+    #[serde(deserialize_with = "finite")]
     pub logit_bias: BTreeMap<u32, f32>,
     /// The same seed, model and prompt give the same tokens on the same machine.
     pub seed: u64,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fetch::FetchEvent;
 use crate::generate::{
     Device, Format, Generated, ModelInfo, Prompt, Sampling, TokenLogprob, ToolCall,
 };
@@ -38,6 +39,9 @@ pub struct RunRequest {
     /// Seconds that the model stays loaded afterwards; by default what the configuration says.
     #[serde(default)]
     pub keep_alive: Option<f64>,
+    /// Whether to fetch the model if it is not all here, and to answer while it arrives.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fetch: bool,
 }
 
 impl RunRequest {
@@ -53,6 +57,7 @@ impl RunRequest {
             format: None,
             device: Device::Cpu,
             keep_alive: None,
+            fetch: false,
         }
     }
 }
@@ -62,6 +67,12 @@ impl RunRequest {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
+    /// The model is on its way here, because the request said `fetch`. These come until it is whole,
+    /// also between pieces of text, and end with the request.
+    Fetching {
+        /// What happened.
+        progress: FetchEvent,
+    },
     /// All places of the model are taken; so many requests are before this one.
     Queued {
         /// Requests before this one.
@@ -93,6 +104,7 @@ pub enum RunEvent {
 impl fmt::Debug for RunEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Fetching { progress } => progress.fmt(f),
             Self::Queued { position } => write!(f, "Queued({position})"),
             Self::Loaded { cid, .. } => write!(f, "Loaded({cid:?})"),
             Self::Text { text, .. } => write!(f, "Text(<{} hidden>)", text.len()),

@@ -5,7 +5,7 @@
 //! Bytes are read as the reader takes them. A file that turns out to be damaged in the middle cuts
 //! the connection: there is no other way left to say that what came is not all.
 
-mod range;
+pub(crate) mod range;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;

@@ -18,6 +18,8 @@ mod client;
 mod control;
 mod download;
 mod extract;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod ndjson;
 mod openai;

@@ -10,10 +10,10 @@
 //! computes it.
 
 mod answer;
-mod chat;
+pub(crate) mod chat;
 mod common;
-mod completions;
-mod embeddings;
+pub(crate) mod completions;
+pub(crate) mod embeddings;
 mod error;
 mod messages;
 mod models;
@@ -100,7 +100,7 @@ impl<T: DeserializeOwned + Refuses> FromRequest<Control> for Fields<T> {
 }
 
 /// Reads a body; an error names the field that is wrong.
-fn parse<T: DeserializeOwned + Refuses>(bytes: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn parse<T: DeserializeOwned + Refuses>(bytes: &[u8]) -> Result<T, ApiError> {
     let fields: Map<String, Value> = serde_json::from_slice(bytes)
         .map_err(|error| ApiError::invalid(None, format!("the body is no JSON object: {error}")))?;
     for (name, why) in T::REFUSED {

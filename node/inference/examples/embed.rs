@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .iter()
         .filter_map(|name| {
             let file = File::open(Path::new(&directory).join(name)).ok()?;
-            Some(Part { path: (*name).to_owned(), file })
+            Some(Part { path: (*name).to_owned(), file, gate: None })
         })
         .collect();
     let started = Instant::now();

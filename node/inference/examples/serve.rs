@@ -15,7 +15,7 @@ const TEXT: &str = "The Eiffel Tower is a wrought-iron lattice tower on the Cham
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let began = Instant::now();
     let path = std::env::args().nth(1).ok_or("usage: serve MODEL")?;
-    let part = Part { path: "model.gguf".to_owned(), file: File::open(path)? };
+    let part = Part { path: "model.gguf".to_owned(), file: File::open(path)?, gate: None };
     let options = EngineOptions { places: 8, ..EngineOptions::default() };
     let mut engine = hive_inference::load(vec![part], &options)?;
     let loaded = began.elapsed().as_secs_f64();

@@ -8,6 +8,7 @@
 
 mod graph;
 mod load;
+mod panels;
 mod wordpiece;
 
 use hive_api::{
@@ -137,7 +138,7 @@ impl Engine for Bert {
             };
             let n = texts[at..].iter().take_while(fits).count().max(1);
             let batch = &texts[at..at + n];
-            let rows = self.graph.forward(batch)?;
+            let rows = self.graph.forward(batch);
             let mut rest = &rows[..];
             for text in batch {
                 let (rows, others) = rest.split_at(text.len() * self.graph.width());

@@ -9,17 +9,22 @@ mod attention;
 mod cache;
 mod gate;
 mod norm;
+mod parts;
 mod rope;
+mod wave;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 use hive_api::EngineError;
 
 pub(crate) use cache::Cache;
+pub(crate) use parts::Parts;
+pub(crate) use wave::{WAVE, Wave};
 
 use crate::config::{Config, Reach};
-use crate::weights::{Linear, MANY, Source, Table, Tied};
+use crate::weights::{Linear, MANY, Source, TableRows};
 use attention::{Attention, Span, Step};
 use gate::gated;
 use norm::rms_norm;
@@ -41,6 +46,15 @@ pub(crate) enum Rows {
     All,
 }
 
+/// What follows the tokens that were read.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A row of logits for each text.
+    Logits(Tensor),
+    /// The likeliest token of each text.
+    Tokens(Vec<u32>),
+}
+
 /// Tokens of one text that are read now; at least one.
 #[derive(Debug)]
 pub(crate) struct Stretch<'a> {
@@ -57,11 +71,24 @@ pub(crate) struct Stretch<'a> {
 pub(crate) struct Decoder {
     config: Config,
     device: Device,
-    rope: Rope,
-    table: Arc<Table>,
-    layers: Vec<Layer>,
-    norm: Tensor,
-    head: Box<dyn Linear>,
+    parts: Arc<Parts>,
+}
+
+/// Rows between two layers, and what the layers need to know of them.
+#[derive(Debug)]
+struct Flow {
+    x: Tensor,
+    global: Step,
+    local: Option<Step>,
+}
+
+impl Flow {
+    fn step(&self, reach: Reach) -> &Step {
+        match (reach, &self.local) {
+            (Reach::Local, Some(local)) => local,
+            _ => &self.global,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -78,30 +105,57 @@ struct Layer {
 }
 
 impl Decoder {
-    /// Takes the weights from a source. The large table comes first, while there is nothing else
-    /// in memory.
+    /// Takes all weights from a source.
     pub(crate) fn new(
         config: Config,
         source: &mut dyn Source,
         device: &Device,
     ) -> Result<Self, EngineError> {
-        let table = source.table("token_embd", config.width, config.vocab)?;
-        let head: Box<dyn Linear> = if source.has("output") {
-            source.linear("output", config.width, config.vocab)?
-        } else {
-            Box::new(Tied(Arc::clone(&table)))
-        };
-        let divisors = if source.has("rope_freqs") {
-            Some(source.vector("rope_freqs.weight", config.head_dim / 2)?)
-        } else {
-            None
-        };
-        let rope = Rope::new(&config, divisors.as_ref())?;
-        let layers = (0..config.n_layers)
-            .map(|layer| Layer::new(&config, layer, source))
-            .collect::<Result<_, _>>()?;
-        let norm = source.vector("output_norm.weight", config.width)?;
-        Ok(Self { config, device: device.clone(), rope, table, layers, norm, head })
+        let decoder = Self::arriving(config, device, None);
+        decoder.parts.fill(&decoder.config, source)?;
+        Ok(decoder)
+    }
+
+    /// A decoder whose weights somebody else [fills in](Parts::fill), while `rows` stand in for its
+    /// table.
+    pub(crate) fn arriving(config: Config, device: &Device, rows: Option<TableRows>) -> Self {
+        let parts = Arc::new(Parts::empty(&config, rows));
+        Self { config, device: device.clone(), parts }
+    }
+
+    /// Where the weights are put.
+    pub(crate) fn parts(&self) -> &Arc<Parts> {
+        &self.parts
+    }
+
+    /// Whether a text can go all the way through, but for [rows](Self::wait_for_rows).
+    pub(crate) fn is_complete(&self) -> bool {
+        self.parts.is_complete()
+    }
+
+    /// Waits for what the first layer is given of some tokens; says whether it is here when
+    /// `patience` is over.
+    pub(crate) fn wait_for_rows(
+        &self,
+        tokens: &[u32],
+        patience: Duration,
+    ) -> candle_core::Result<bool> {
+        self.parts.wait_for_rows(tokens, patience)
+    }
+
+    /// Waits for a layer, or past the last one for what comes after; says whether it is here when
+    /// `patience` is over.
+    pub(crate) fn wait_for_layer(
+        &self,
+        index: usize,
+        patience: Duration,
+    ) -> candle_core::Result<bool> {
+        self.parts.wait_for_layer(index, patience)
+    }
+
+    /// Layers.
+    pub(crate) fn n_layers(&self) -> usize {
+        self.config.n_layers
     }
 
     /// An empty cache for this model.
@@ -118,15 +172,36 @@ impl Decoder {
     /// Reads the next tokens of some texts. Returns the rows of logits that were asked for, in the
     /// order of the texts; none if none were.
     pub(crate) fn forward(&self, batch: &mut [Stretch<'_>]) -> candle_core::Result<Option<Tensor>> {
-        if batch.len() < MANY && batch.iter().all(|stretch| stretch.tokens.len() == 1) {
-            // A few tokens are arithmetic of our own, which does not use those threads.
-            return self.read(batch);
-        }
-        // In candle's own threads: from another one, each small operation would wait for them.
-        self.device.with_context(|| self.read(batch))
+        self.read(batch, |rows| self.logits(rows))
     }
 
-    fn read(&self, batch: &mut [Stretch<'_>]) -> candle_core::Result<Option<Tensor>> {
+    /// Reads the next tokens of some texts, as [`forward`](Self::forward) does. Of each row of logits
+    /// that was asked for it says only which is the largest, if that can be said sooner.
+    pub(crate) fn likeliest(&self, batch: &mut [Stretch<'_>]) -> candle_core::Result<Option<Next>> {
+        self.read(batch, |rows| match self.parts.tail()?.head.likeliest(rows)? {
+            Some(tokens) => Ok(Next::Tokens(tokens)),
+            None => self.logits(rows).map(Next::Logits),
+        })
+    }
+
+    /// Reads tokens and applies the head to the rows that are wanted, if any are.
+    fn read<T: Send>(
+        &self,
+        batch: &mut [Stretch<'_>],
+        head: impl Fn(&Tensor) -> candle_core::Result<T> + Sync,
+    ) -> candle_core::Result<Option<T>> {
+        let few = batch.len() < MANY && batch.iter().all(|stretch| stretch.tokens.len() == 1);
+        let mut work = || self.rows(batch)?.map(|rows| head(&rows)).transpose();
+        if few {
+            // A few tokens are arithmetic of our own, which does not use those threads.
+            return work();
+        }
+        // In candle's own threads: from another one, each small operation would wait for them.
+        self.device.with_context(work)
+    }
+
+    /// Reads tokens; returns what the head is applied to.
+    fn rows(&self, batch: &mut [Stretch<'_>]) -> candle_core::Result<Option<Tensor>> {
         let mut tokens = Vec::new();
         let mut spans = Vec::new();
         for stretch in batch.iter() {
@@ -134,23 +209,13 @@ impl Decoder {
             spans.push(Span { start: tokens.len(), n, position: stretch.cache.len() });
             tokens.extend_from_slice(stretch.tokens);
         }
-        let mut x = self.table.rows(&tokens, &self.device)?;
-        if let Some(scale) = self.config.embedding_scale {
-            x = x.affine(scale, 0.0)?;
-        }
-        let global = Step::new(&self.rope, Reach::Global, None, &spans, &self.device)?;
-        let local = match self.config.window {
-            Some(w) => Some(Step::new(&self.rope, Reach::Local, Some(w), &spans, &self.device)?),
-            None => None,
-        };
-        for (index, layer) in self.layers.iter().enumerate() {
-            let step = match (layer.reach, &local) {
-                (Reach::Local, Some(local)) => local,
-                _ => &global,
-            };
+        let mut flow = self.enter(&tokens, &spans)?;
+        for index in 0..self.config.n_layers {
+            let layer = self.parts.layer(index)?;
             let kept = batch.iter_mut().map(|stretch| stretch.cache.layer(index));
-            x = layer.forward(&self.config, &x, step, kept)?;
+            flow.x = layer.forward(&self.config, &flow.x, flow.step(layer.reach), kept)?;
         }
+        let mut x = flow.x;
         let mut wanted = Vec::new();
         for (stretch, span) in batch.iter_mut().zip(&spans) {
             stretch.cache.advance(span.n);
@@ -167,8 +232,32 @@ impl Decoder {
         if wanted.len() < tokens.len() {
             x = x.index_select(&Tensor::new(wanted, &self.device)?, 0)?;
         }
-        let x = rms_norm(&x.contiguous()?, &self.norm, self.config.epsilon)?;
-        self.head.forward(&x).map(Some)
+        self.leave(&x).map(Some)
+    }
+
+    /// What the first layer is given.
+    fn enter(&self, tokens: &[u32], spans: &[Span]) -> candle_core::Result<Flow> {
+        let mut x = self.parts.embed(tokens, &self.device)?;
+        if let Some(scale) = self.config.embedding_scale {
+            x = x.affine(scale, 0.0)?;
+        }
+        let rope = self.parts.rope()?;
+        let global = Step::new(rope, Reach::Global, None, spans, &self.device)?;
+        let local = match self.config.window {
+            Some(w) => Some(Step::new(rope, Reach::Local, Some(w), spans, &self.device)?),
+            None => None,
+        };
+        Ok(Flow { x, global, local })
+    }
+
+    /// What the head is applied to, of what the last layer returned.
+    fn leave(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        rms_norm(&x.contiguous()?, &self.parts.tail()?.norm, self.config.epsilon)
+    }
+
+    /// The logits of rows that have [left](Self::leave) the last layer.
+    fn logits(&self, rows: &Tensor) -> candle_core::Result<Tensor> {
+        self.parts.tail()?.head.forward(rows)
     }
 }
 

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 
-use hive_api::{EngineError, Part};
+use hive_api::{EngineError, Gated, Part};
 use hive_protocol::gguf::{Kind, Value};
 use serde_json::Value as Json;
 
@@ -42,8 +42,8 @@ const MAX_TEMPLATE: usize = 256 << 10;
 /// A model's files, told apart.
 #[derive(Debug)]
 pub(crate) enum Opened {
-    /// One GGUF file.
-    Gguf(File),
+    /// One GGUF file, which may still be arriving.
+    Gguf(Gated),
     /// A decoder in a directory, as its GGUF file.
     Decoder(View),
     /// An encoder in a directory.
@@ -62,7 +62,7 @@ pub(crate) fn open(parts: Vec<Part>) -> Result<Opened, EngineError> {
             ours.retain(|part| part.path.to_ascii_lowercase().ends_with(".gguf"));
         }
         return match (n_gguf, ours.pop()) {
-            (0 | 1, Some(part)) if !is_split(&part.path) => Ok(Opened::Gguf(part.file)),
+            (0 | 1, Some(part)) if !is_split(&part.path) => Ok(Opened::Gguf(part.reader())),
             (0, _) => Err(unsupported(
                 "the directory has neither a GGUF file nor `config.json` with safetensors; weights \
                  in pickles (`.bin`, `.pt`, `.ckpt`) are never loaded",
@@ -71,6 +71,9 @@ pub(crate) fn open(parts: Vec<Part>) -> Result<Opened, EngineError> {
                 "several GGUF files; name one of them, and join a model that is split into parts",
             )),
         };
+    }
+    if parts.iter().any(|part| part.gate.is_some()) {
+        return Err(unsupported("a directory of safetensors is loaded when it is whole"));
     }
     let mut files = Files::new(parts);
     let config = files.config()?;

@@ -16,6 +16,7 @@
 //! spinning: more of them than free cores is slower than one.
 
 mod arithmetic;
+mod arrival;
 mod bert;
 mod chat;
 mod config;
@@ -24,6 +25,9 @@ mod decoder;
 mod directory;
 mod error;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
+mod lanes;
 mod llama;
 mod memory;
 mod quantize;
@@ -38,9 +42,10 @@ mod writer;
 
 use std::io::{Read, Seek, SeekFrom};
 
-use hive_api::{Device, Engine, EngineError, EngineOptions, Part};
+use hive_api::{Device, Engine, EngineError, EngineOptions, Gated, Part};
 use hive_protocol::gguf::{self, Header, Parse};
 
+pub use arrival::order_of_need;
 pub use bert::Bert;
 pub use llama::Llama;
 pub use memory::{MemoryNeeded, memory_needed, memory_needed_by_config};
@@ -53,11 +58,14 @@ use crate::error::{invalid, unsupported};
 /// `config.json` and `tokenizer.json`.
 ///
 /// All of `options` holds but `threads`, which only the process can set (see above): whoever starts
-/// one for a model sets it there. Blocking, for seconds. Files are read to the end of what is needed and dropped: later changes to
+/// one for a model sets it there. A GGUF file that is still [arriving](Part::gate) is loaded as soon
+/// as its header is here; texts go through each layer when that is.
+///
+/// Blocking, for seconds. Files are read to the end of what is needed and dropped: later changes to
 /// them do not matter.
 pub fn load(parts: Vec<Part>, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
     Ok(match directory::open(parts)? {
-        Opened::Gguf(file) => Box::new(Llama::load(file, options)?),
+        Opened::Gguf(file) => Box::new(Llama::load_arriving(file, options)?),
         Opened::Decoder(view) => Box::new(Llama::load(view, options)?),
         Opened::Encoder(files) => Box::new(Bert::load(files, options)?),
     })
@@ -73,10 +81,24 @@ pub fn architectures() -> Vec<&'static str> {
 /// Anything but GGUF is refused in words that say what it is: a pickle by its bytes, whatever its
 /// name.
 pub fn read_header<R: Read + Seek>(reader: &mut R) -> Result<(Header, u64), EngineError> {
+    read_header_with(reader, || u64::MAX)
+}
+
+/// [`read_header`] of a file that may still be arriving: waits for the header, and for nothing else.
+pub fn read_arriving_header(reader: &mut Gated) -> Result<(Header, u64), EngineError> {
+    let gate = reader.gate().cloned();
+    read_header_with(reader, || gate.as_ref().map_or(u64::MAX, |gate| gate.run_from(0)))
+}
+
+/// Reads a header with no more bytes than it takes or `ready` says can be read without waiting.
+fn read_header_with<R: Read + Seek>(
+    reader: &mut R,
+    ready: impl Fn() -> u64,
+) -> Result<(Header, u64), EngineError> {
     let file_len = reader.seek(SeekFrom::End(0)).map_err(EngineError::Io)?;
     reader.seek(SeekFrom::Start(0)).map_err(EngineError::Io)?;
     let mut prefix = Vec::new();
-    let mut wanted = FIRST_READ.min(file_len);
+    let mut wanted = FIRST_READ.min(ready().max(LEAST_READ)).min(file_len);
     loop {
         let missing = wanted - prefix.len() as u64;
         let n = reader.by_ref().take(missing).read_to_end(&mut prefix).map_err(EngineError::Io)?;
@@ -90,7 +112,8 @@ pub fn read_header<R: Read + Seek>(reader: &mut R) -> Result<(Header, u64), Engi
             Parse::Done(header) => return Ok((header, file_len)),
             // Twice as much each time, so that a long vocabulary is not read again and again.
             Parse::NeedMore { at_least } => {
-                wanted = at_least.max(2 * prefix.len() as u64).min(file_len);
+                let more = (2 * prefix.len() as u64).min(ready());
+                wanted = at_least.max(more).min(file_len);
             }
         }
     }
@@ -98,6 +121,8 @@ pub fn read_header<R: Read + Seek>(reader: &mut R) -> Result<(Header, u64), Engi
 
 /// Bytes of a file that are read first: enough for most headers without a vocabulary.
 const FIRST_READ: u64 = 1 << 20;
+/// Bytes that say what a file is, and how much of it its header takes at least.
+const LEAST_READ: u64 = 24;
 
 /// The device in candle's words.
 fn device(device: Device) -> Result<candle_core::Device, EngineError> {

@@ -10,6 +10,7 @@
 //!
 //! Invariant: what becomes of a text depends on nobody else's; one that fails, fails alone.
 
+mod arriving;
 mod prefixes;
 mod prompt;
 mod text;
@@ -21,15 +22,17 @@ use hive_api::{
     Embedded, Engine, EngineError, EngineOptions, Failure, Finish, GenerateRequest, ModelInfo,
     ModelKind, Output, Prompt, Ticket,
 };
+use hive_protocol::gguf::Header;
 
-use crate::config::recognise;
-use crate::decoder::{CHUNK, Decoder, Rows, Stretch};
+use crate::config::{Config, recognise};
+use crate::decoder::{self, CHUNK, Decoder, Rows, Stretch, Wave};
 use crate::error::{compute, invalid, unsupported};
 use crate::tokenizer::Tokenizer;
 use crate::{validate, weights};
+use arriving::Filling;
 use prefixes::{Common, Prefixes, common};
 use prompt::Prompts;
-use text::Text;
+use text::{Next, Text};
 
 /// Tokens of prompts read in one step while texts are being written: more would make these wait.
 const SHARED_CHUNK: usize = 64;
@@ -38,14 +41,52 @@ const WORTH_SHARING: usize = 32;
 /// Texts that an engine works at together at most, whatever is asked for.
 const MAX_PLACES: usize = 256;
 
+/// A text, by its place among the others, and how it ended.
+type Ended = (usize, Result<Finish, EngineError>);
+
 /// A model of the llama family: Llama, Mistral, Qwen 2 and 3, Gemma 3.
 pub struct Llama {
+    /// What puts the weights in their places, if that began before they were here.
+    filling: Option<Filling>,
     info: ModelInfo,
     decoder: Decoder,
     prompts: Prompts,
     places: usize,
     texts: Vec<Text>,
     prefixes: Prefixes,
+    /// A prompt that goes through the layers while they arrive, and whose it is.
+    wave: Option<(Ticket, Wave)>,
+}
+
+/// What a header says of a model, once it is known to make sense.
+fn described(
+    header: &Header,
+    file_len: u64,
+    options: &EngineOptions,
+) -> Result<(Config, candle_core::Device, ModelInfo), EngineError> {
+    let mut config = recognise(header)?;
+    validate::tensors(header, &config, file_len)?;
+    if let Some(context) = options.context {
+        config.context = config.context.min(context.max(1) as usize);
+    }
+    let info = ModelInfo {
+        architecture: header.architecture().unwrap_or_default().to_owned(),
+        name: header.name().map(str::to_owned),
+        kind: ModelKind::Generate,
+        template: None,
+        parameters: header.parameters(),
+        context_length: config.context as u32,
+        width: config.width as u32,
+        vocab_size: config.vocab as u32,
+        weight_bytes: 0,
+        bytes_per_token: config.bytes_per_token(),
+    };
+    Ok((config, crate::device(options.device)?, info))
+}
+
+/// A tokenizer that panicked.
+fn upset() -> EngineError {
+    invalid("the tokenizer is of a kind that upsets the library that reads it")
 }
 
 impl std::fmt::Debug for Llama {
@@ -62,47 +103,39 @@ impl Llama {
         options: &EngineOptions,
     ) -> Result<Self, EngineError> {
         let (header, file_len) = crate::read_header(&mut reader)?;
-        let mut config = recognise(&header)?;
-        validate::tensors(&header, &config, file_len)?;
-        if let Some(context) = options.context {
-            config.context = config.context.min(context.max(1) as usize);
-        }
-        let device = crate::device(options.device)?;
+        let (config, device, mut info) = described(&header, file_len, options)?;
         let mut source = weights::File::new(reader, &header, device.clone());
-        let mut info = ModelInfo {
-            architecture: header.architecture().unwrap_or_default().to_owned(),
-            name: header.name().map(str::to_owned),
-            kind: ModelKind::Generate,
-            template: None,
-            parameters: header.parameters(),
-            context_length: config.context as u32,
-            width: config.width as u32,
-            vocab_size: config.vocab as u32,
-            weight_bytes: 0,
-            bytes_per_token: config.bytes_per_token(),
-        };
         // A vocabulary takes as long to sort as a small model to read.
         let (tokenizer, decoder) = std::thread::scope(|scope| {
             let tokenizer = scope.spawn(|| Tokenizer::read(&header));
             let decoder = Decoder::new(config, &mut source, &device);
-            let tokenizer = tokenizer.join().map_err(|_| {
-                invalid("the tokenizer is of a kind that upsets the library that reads it")
-            });
-            (tokenizer, decoder)
+            (tokenizer.join().map_err(|_| upset()), decoder)
         });
         let (tokenizer, decoder) = (tokenizer??, decoder?);
         info.weight_bytes = source.n_bytes();
+        Ok(Self::assemble(&header, tokenizer, decoder, info, options))
+    }
+
+    fn assemble(
+        header: &Header,
+        tokenizer: Tokenizer,
+        decoder: Decoder,
+        mut info: ModelInfo,
+        options: &EngineOptions,
+    ) -> Self {
         let (context, vocab) = (info.context_length as usize, info.vocab_size as usize);
-        let prompts = Prompts::new(&header, tokenizer, context, vocab);
+        let prompts = Prompts::new(header, tokenizer, context, vocab);
         info.template = prompts.template();
-        Ok(Self {
+        Self {
+            filling: None,
             info,
             decoder,
             prompts,
             places: (options.places as usize).clamp(1, MAX_PLACES),
             texts: Vec::new(),
             prefixes: Prefixes::new(options.prefix_bytes),
-        })
+            wave: None,
+        }
     }
 
     /// Returns the tokens of a text, with those that the tokenizer adds.
@@ -249,26 +282,66 @@ impl Llama {
         (end - at).min(chunk).min(most)
     }
 
-    /// Reads what was planned; returns the logits of the texts whose next token they say.
-    fn read(&mut self, plan: &[usize]) -> candle_core::Result<Vec<(usize, Vec<f32>)>> {
+    /// Reads what was planned; returns what is known of the next token of the texts that get one.
+    fn read(&mut self, plan: &[usize]) -> candle_core::Result<Vec<(usize, Next)>> {
         let mut wanted = Vec::new();
         let mut batch = Vec::new();
+        let mut greedy = true;
         for (index, (text, &n)) in self.texts.iter_mut().zip(plan).enumerate() {
+            let takes_likeliest = text.takes_likeliest();
             let Some(cache) = text.cache.as_mut().filter(|_| 0 < n) else { continue };
             let at = cache.len();
             let tokens = &text.tokens[at..at + n];
             let rows = if at + n == text.tokens.len() { Rows::Last } else { Rows::None };
             if rows == Rows::Last {
                 wanted.push(index);
+                greedy &= takes_likeliest;
             }
             batch.push(Stretch { tokens, cache, rows });
         }
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(logits) = self.decoder.forward(&mut batch)? else { return Ok(Vec::new()) };
-        let row = |(row, index)| Ok((index, logits.get(row)?.to_vec1()?));
-        wanted.into_iter().enumerate().map(row).collect()
+        let next = if greedy {
+            self.decoder.likeliest(&mut batch)?
+        } else {
+            self.decoder.forward(&mut batch)?.map(decoder::Next::Logits)
+        };
+        match next {
+            None => Ok(Vec::new()),
+            Some(decoder::Next::Tokens(tokens)) => {
+                Ok(wanted.into_iter().zip(tokens.into_iter().map(Next::Token)).collect())
+            }
+            Some(decoder::Next::Logits(logits)) => {
+                let row = |(row, index)| Ok((index, Next::Logits(logits.get(row)?.to_vec1()?)));
+                wanted.into_iter().enumerate().map(row).collect()
+            }
+        }
+    }
+
+    /// Lets some texts go on, given what is known of the next token of each.
+    fn say(
+        &mut self,
+        next: Vec<(usize, Next)>,
+        ended: &mut Vec<Ended>,
+        outputs: &mut Vec<(Ticket, Output)>,
+    ) {
+        for (index, next) in next {
+            match self.texts[index].advance(next, &self.prompts.tokenizer, outputs) {
+                Ok(None) => {}
+                Ok(Some(finish)) => ended.push((index, Ok(finish))),
+                Err(error) => ended.push((index, Err(error))),
+            }
+        }
+    }
+
+    /// Ends texts.
+    fn end_all(&mut self, mut ended: Vec<Ended>, outputs: &mut Vec<(Ticket, Output)>) {
+        ended.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
+        for (index, how) in ended {
+            let text = self.texts.remove(index);
+            self.end(text, how, outputs);
+        }
     }
 
     /// Leaves a prefix where prompts were seen to part.
@@ -318,6 +391,12 @@ impl Engine for Llama {
 
     fn step(&mut self, outputs: &mut Vec<(Ticket, Output)>) {
         self.end_early(outputs);
+        if let Some(failure) = self.failure() {
+            return self.fail_all(&failure, outputs);
+        }
+        if self.wave.is_some() || !self.decoder.is_complete() {
+            return self.step_through_arriving(outputs);
+        }
         let mut failed = Vec::new();
         for index in 0..self.texts.len() {
             if self.texts[index].cache.is_none()
@@ -327,18 +406,17 @@ impl Engine for Llama {
             }
         }
         let plan = self.plan();
-        let mut ended: Vec<(usize, Result<Finish, EngineError>)> =
+        let mut ended: Vec<Ended> =
             failed.into_iter().map(|(index, error)| (index, Err(compute(error)))).collect();
-        match self.read(&plan) {
-            Ok(logits) => {
+        let read = match self.rows_are_here(&plan) {
+            Ok(true) => self.read(&plan),
+            Ok(false) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(next) => {
                 self.leave_prefixes();
-                for (index, mut logits) in logits {
-                    match self.texts[index].advance(&mut logits, &self.prompts.tokenizer, outputs) {
-                        Ok(None) => {}
-                        Ok(Some(finish)) => ended.push((index, Ok(finish))),
-                        Err(error) => ended.push((index, Err(error))),
-                    }
-                }
+                self.say(next, &mut ended, outputs);
             }
             // The backend itself failed: nobody knows how far the caches got.
             Err(error) => {
@@ -349,11 +427,7 @@ impl Engine for Llama {
                 }));
             }
         }
-        ended.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
-        for (index, how) in ended {
-            let text = self.texts.remove(index);
-            self.end(text, how, outputs);
-        }
+        self.end_all(ended, outputs);
     }
 
     fn embed(&mut self, _: &[Prompt]) -> Result<Embedded, EngineError> {
@@ -361,6 +435,10 @@ impl Engine for Llama {
             "a {} model generates text; for vectors take an embedding model",
             self.info.architecture
         )))
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.filling.as_ref().and_then(Filling::failure)
     }
 }
 

@@ -41,17 +41,10 @@ impl MemoryNeeded {
 /// The architecture is not one that this build runs, or the header's values make no sense.
 pub fn memory_needed(header: &Header, n_tokens: u64) -> Result<MemoryNeeded, EngineError> {
     let config = recognise(header)?;
-    let weights = header.tensors.iter().fold(0_u64, |sum, tensor| {
-        let bytes = match Kind::from_u32(tensor.kind) {
-            Some(kind) => loaded(kind, tensor.n_elements(), tensor.dims.len()),
-            None => tensor.n_elements(),
-        };
-        sum.saturating_add(bytes)
-    });
     // The tokens' texts, the merges and what finds them again.
     let vocabulary = header.data_offset.saturating_mul(3);
     Ok(MemoryNeeded {
-        weights,
+        weights: weights(header),
         context: context(&config, n_tokens),
         working: WORKING.saturating_add(vocabulary),
     })
@@ -87,14 +80,26 @@ pub fn memory_needed_by_config(
     })
 }
 
+/// Bytes that all tensors of a file take when they are loaded.
+pub(crate) fn weights(header: &Header) -> u64 {
+    header.tensors.iter().fold(0_u64, |sum, tensor| {
+        let bytes = match Kind::from_u32(tensor.kind) {
+            Some(kind) => loaded(kind, tensor.n_elements(), tensor.dims.len()),
+            None => tensor.n_elements(),
+        };
+        sum.saturating_add(bytes)
+    })
+}
+
 /// Bytes that a tensor takes when it is loaded.
 fn loaded(kind: Kind, n: u64, n_dims: usize) -> u64 {
     let per_block = |block: u64, bytes: u64| (n / block).saturating_mul(bytes);
     match kind {
         _ if n_dims == 1 => n.saturating_mul(4),
-        // Numbers of 8 bits with a scale of 32 for 32 of them.
-        Kind::Q8_0 | Kind::Q5_0 | Kind::Q4_1 | Kind::Q5_1 => per_block(32, 36),
-        kind => per_block(kind.block_len(), kind.block_bytes()),
+        kind => match crate::weights::run_bytes(kind) {
+            Some(bytes) => per_block(32, bytes),
+            None => per_block(kind.block_len(), kind.block_bytes()),
+        },
     }
 }
 

@@ -81,6 +81,18 @@ impl Sampler {
         }
     }
 
+    /// Whether what is drawn is always the likeliest token, as the logits come.
+    pub(crate) fn takes_likeliest(&self) -> bool {
+        let Sampling { temperature, top_k, presence_penalty, frequency_penalty, .. } =
+            self.sampling;
+        let greedy = temperature.is_nan() || temperature <= 0.0 || top_k == Some(1);
+        let plain = self.sampling.logit_bias.is_empty()
+            && self.sampling.repetition_penalty.is_none()
+            && presence_penalty == 0.0
+            && frequency_penalty == 0.0;
+        greedy && plain
+    }
+
     /// Draws a token; changes the logits on the way. One that is not a number is never drawn.
     pub(crate) fn draw(&mut self, logits: &mut [f32]) -> Result<u32, EngineError> {
         self.penalise(logits);

@@ -4,13 +4,16 @@
 //! [`Linear`] that it can only apply. So an adapter, a layer on another machine or weights from
 //! another format is a `Source` around this one, and the graph does not change.
 //!
-//! Weights stay as they were quantised, but for Q4_1, Q5_0 and Q5_1 on a processor: they become
-//! 8-bit weights, which [`octets`] multiplies.
+//! Weights stay as they were quantised: in [`tiles`] where the processor multiplies bytes, and else in
+//! the order of the file. Q4_1 and Q5_1, and in that order Q5_0 too, become 8-bit weights.
 
 mod halves;
 mod octets;
 mod packed;
+mod pages;
+mod rows;
 mod superblocks;
+mod tiles;
 
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
@@ -26,12 +29,20 @@ use halves::{BF16, F16, Halves};
 use octets::{Blocks, Octets};
 pub(crate) use packed::MANY;
 use packed::{Multiply, Packed};
+pub(crate) use rows::TableRows;
 use superblocks::{Q4K, Q6K, Superblocks};
+use tiles::{Bits, Tiles};
 
 /// A linear layer at a named place in the graph.
 pub(crate) trait Linear: fmt::Debug + Send + Sync {
     /// Applies the layer to rows.
     fn forward(&self, rows: &Tensor) -> candle_core::Result<Tensor>;
+
+    /// Returns which number is the largest of what [`forward`](Self::forward) makes of each row, of
+    /// equals the first; none if there is no way that is shorter, or if they are not numbers.
+    fn likeliest(&self, _: &Tensor) -> candle_core::Result<Option<Vec<u32>>> {
+        Ok(None)
+    }
 }
 
 /// Gives a decoder its weights, one site after another.
@@ -62,6 +73,14 @@ impl Table {
     /// Returns a row for each token.
     pub(crate) fn rows(&self, tokens: &[u32], device: &Device) -> candle_core::Result<Tensor> {
         match &self.0 {
+            Matrix::Tiles(matrix) => {
+                check_tokens(tokens, matrix.n_out())?;
+                let mut numbers = Vec::with_capacity(tokens.len() * matrix.n_in());
+                for &token in tokens {
+                    matrix.unpack(token as usize, &mut numbers);
+                }
+                Tensor::from_vec(numbers, (tokens.len(), matrix.n_in()), device)
+            }
             Matrix::Octets(matrix) => rows(matrix, tokens, device),
             Matrix::Q4K(matrix) => rows(matrix, tokens, device),
             Matrix::Q6K(matrix) => rows(matrix, tokens, device),
@@ -79,11 +98,16 @@ fn rows<P: Packed>(
     tokens: &[u32],
     device: &Device,
 ) -> candle_core::Result<Tensor> {
-    if let Some(token) = tokens.iter().find(|&&token| matrix.0.n_out() <= token as usize) {
-        candle_core::bail!("{token} is not a token")
-    }
+    check_tokens(tokens, matrix.0.n_out())?;
     let rows = matrix.rows(tokens.iter().map(|&token| token as usize));
     Tensor::from_vec(rows, (tokens.len(), matrix.0.n_in()), device)
+}
+
+fn check_tokens(tokens: &[u32], n: usize) -> candle_core::Result<()> {
+    match tokens.iter().find(|&&token| n <= token as usize) {
+        Some(token) => candle_core::bail!("{token} is not a token"),
+        None => Ok(()),
+    }
 }
 
 /// The head of a model whose output weights are its input table.
@@ -94,11 +118,16 @@ impl Linear for Tied {
     fn forward(&self, rows: &Tensor) -> candle_core::Result<Tensor> {
         self.0.0.forward(rows)
     }
+
+    fn likeliest(&self, rows: &Tensor) -> candle_core::Result<Option<Vec<u32>>> {
+        self.0.0.likeliest(rows)
+    }
 }
 
 /// Weights in the form in which they are multiplied.
 #[derive(Debug)]
 enum Matrix {
+    Tiles(Tiles),
     Octets(Multiply<Octets>),
     Q4K(Multiply<Superblocks<Q4K>>),
     Q6K(Multiply<Superblocks<Q6K>>),
@@ -110,6 +139,7 @@ enum Matrix {
 impl Matrix {
     fn forward(&self, rows: &Tensor) -> candle_core::Result<Tensor> {
         match self {
+            Self::Tiles(matrix) => matrix.forward(rows),
             Self::Octets(matrix) => matrix.forward(rows),
             Self::Q4K(matrix) => matrix.forward(rows),
             Self::Q6K(matrix) => matrix.forward(rows),
@@ -119,8 +149,17 @@ impl Matrix {
         }
     }
 
+    /// See [`Linear::likeliest`].
+    fn likeliest(&self, rows: &Tensor) -> candle_core::Result<Option<Vec<u32>>> {
+        match self {
+            Self::Tiles(matrix) => matrix.likeliest(rows),
+            _ => Ok(None),
+        }
+    }
+
     fn n_bytes(&self) -> u64 {
         match self {
+            Self::Tiles(matrix) => matrix.n_bytes(),
             Self::Octets(matrix) => matrix.0.n_bytes(),
             Self::Q4K(matrix) => matrix.0.n_bytes(),
             Self::Q6K(matrix) => matrix.0.n_bytes(),
@@ -154,6 +193,10 @@ impl Linear for Plain {
             Some(bias) => out.broadcast_add(bias),
             None => Ok(out),
         }
+    }
+
+    fn likeliest(&self, rows: &Tensor) -> candle_core::Result<Option<Vec<u32>>> {
+        if self.bias.is_some() { Ok(None) } else { self.weight.likeliest(rows) }
     }
 }
 
@@ -220,25 +263,73 @@ impl<'a, R: Read + Seek> File<'a, R> {
         Ok(octets)
     }
 
+    /// Does the same for processors that multiply bytes; none on others.
+    fn tiles(
+        &mut self,
+        n_in: usize,
+        n_out: usize,
+        bits: Bits,
+    ) -> Result<Option<Tiles>, EngineError> {
+        let Some(mut tiles) = Tiles::zero(n_in, n_out, bits) else { return Ok(None) };
+        let row_len = bits.row_bytes(n_in);
+        let piece = (PIECE / row_len).max(1).next_multiple_of(Tiles::ROWS);
+        self.piece.resize(piece.min(n_out) * row_len, 0);
+        for first in (0..n_out).step_by(piece) {
+            let bytes = &mut self.piece[..piece.min(n_out - first) * row_len];
+            self.reader.read_exact(bytes).map_err(EngineError::Io)?;
+            tiles.put(first, bytes);
+        }
+        Ok(Some(tiles))
+    }
+
     fn matrix(&mut self, name: &str, n_in: usize, n_out: usize) -> Result<Matrix, EngineError> {
         let (dtype, len) = self.seek(name, &[n_out, n_in])?;
         let on_cpu = self.device.is_cpu();
-        let kind = match dtype {
-            GgmlDType::Q8_0 => Some(Blocks::Q8_0),
-            GgmlDType::Q5_0 => Some(Blocks::Q5_0),
-            _ => None,
+        let tiles = match bits(dtype).filter(|_| on_cpu) {
+            Some(bits) => self.tiles(n_in, n_out, bits)?,
+            None => None,
         };
-        if let Some(kind) = kind.filter(|_| on_cpu) {
-            let matrix = Matrix::Octets(Multiply(self.octets(n_in, kind, len)?));
-            self.n_bytes += matrix.n_bytes();
-            return Ok(matrix);
+        let matrix = match (tiles, blocks(dtype).filter(|_| on_cpu)) {
+            (Some(tiles), _) => Matrix::Tiles(tiles),
+            (None, Some(kind)) => Matrix::Octets(Multiply(self.octets(n_in, kind, len)?)),
+            (None, None) => Matrix::pack(dtype, self.read(len)?, n_in, n_out, &self.device)?,
+        };
+        self.n_bytes += matrix.n_bytes();
+        Ok(matrix)
+    }
+}
+
+/// The blocks of 8-bit weights that are read in pieces.
+fn blocks(dtype: GgmlDType) -> Option<Blocks> {
+    match dtype {
+        GgmlDType::Q8_0 => Some(Blocks::Q8_0),
+        GgmlDType::Q5_0 => Some(Blocks::Q5_0),
+        _ => None,
+    }
+}
+
+impl Matrix {
+    /// Puts a tensor's bytes into the form in which it is multiplied.
+    fn pack(
+        dtype: GgmlDType,
+        bytes: Vec<u8>,
+        n_in: usize,
+        n_out: usize,
+        device: &Device,
+    ) -> Result<Self, EngineError> {
+        let on_cpu = device.is_cpu();
+        if let Some(bits) = bits(dtype).filter(|_| on_cpu)
+            && let Some(tiles) = Tiles::from_blocks(n_in, bits, &bytes)
+        {
+            return Ok(Self::Tiles(tiles));
         }
-        let bytes = self.read(len)?;
-        let matrix = match dtype {
+        if let Some(kind) = blocks(dtype).filter(|_| on_cpu) {
+            return Ok(Self::Octets(Multiply(Octets::from_blocks(n_in, kind, &bytes))));
+        }
+        Ok(match dtype {
             // candle multiplies these one by one. 8 bits hold nearly what 4 or 5 and an offset do.
             GgmlDType::Q4_1 | GgmlDType::Q5_1 if on_cpu => {
-                let octets = requantise(dtype, &bytes, n_in, n_out).map_err(compute)?;
-                Matrix::Octets(Multiply(octets))
+                requantise(dtype, &bytes, n_in, n_out).map_err(compute)?
             }
             GgmlDType::Q4K if on_cpu => Matrix::Q4K(Multiply(Superblocks::new(n_in, bytes))),
             GgmlDType::Q6K if on_cpu => Matrix::Q6K(Multiply(Superblocks::new(n_in, bytes))),
@@ -246,7 +337,7 @@ impl<'a, R: Read + Seek> File<'a, R> {
             GgmlDType::BF16 if on_cpu => Matrix::BF16(Multiply(Halves::new(n_in, &bytes))),
             _ => {
                 let dims = vec![n_out, n_in];
-                let tensor = ggml_file::qtensor_from_ggml(dtype, &bytes, dims, &self.device);
+                let tensor = ggml_file::qtensor_from_ggml(dtype, &bytes, dims, device);
                 let matrix = tensor.and_then(|tensor| {
                     // On a CPU `from_qtensor` would unpack 16-bit weights; the kernels take them.
                     let tensor = Arc::new(tensor);
@@ -254,9 +345,18 @@ impl<'a, R: Read + Seek> File<'a, R> {
                 });
                 Matrix::Candle(matrix.map_err(compute)?)
             }
-        };
-        self.n_bytes += matrix.n_bytes();
-        Ok(matrix)
+        })
+    }
+}
+
+/// The form of [`Tiles`] that a type has.
+fn bits(dtype: GgmlDType) -> Option<Bits> {
+    match dtype {
+        GgmlDType::Q8_0 => Some(Bits::Eight),
+        GgmlDType::Q5_0 => Some(Bits::Five),
+        GgmlDType::Q6K => Some(Bits::Six),
+        GgmlDType::Q4K => Some(Bits::Four),
+        _ => None,
     }
 }
 
@@ -265,11 +365,14 @@ fn requantise(
     bytes: &[u8],
     n_in: usize,
     n_out: usize,
-) -> candle_core::Result<Octets> {
+) -> candle_core::Result<Matrix> {
     let tensor = ggml_file::qtensor_from_ggml(dtype, bytes, vec![n_out, n_in], &Device::Cpu)?;
     let tensor = QTensor::quantize(&tensor.dequantize(&Device::Cpu)?, GgmlDType::Q8_0)?;
     let blocks = tensor.data()?;
-    Ok(Octets::from_q8_0(n_in, &blocks))
+    Ok(match Tiles::from_blocks(n_in, Bits::Eight, &blocks) {
+        Some(tiles) => Matrix::Tiles(tiles),
+        None => Matrix::Octets(Multiply(Octets::from_q8_0(n_in, &blocks))),
+    })
 }
 
 impl<R: Read + Seek> Source for File<'_, R> {
@@ -304,6 +407,16 @@ impl<R: Read + Seek> Source for File<'_, R> {
     fn has(&self, site: &str) -> bool {
         self.header.tensor(&format!("{site}.weight")).is_some()
     }
+}
+
+/// Bytes that 32 weights take in memory; none for those that stay as they are in the file.
+pub(crate) fn run_bytes(kind: Kind) -> Option<u64> {
+    let kind = match kind {
+        Kind::Q8_0 | Kind::Q4_1 | Kind::Q5_1 => Blocks::Q8_0,
+        Kind::Q5_0 => Blocks::Q5_0,
+        _ => return None,
+    };
+    Some(if Tiles::are_of_use() { kind.len() as u64 } else { Octets::RUN_BYTES })
 }
 
 /// The type in candle's words; none for those that it cannot load.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hive_api::{Engine, EngineError, EngineOptions, Part, Quantization};
+use hive_api::{Engine, EngineError, EngineOptions, Gate, Part, Quantization};
 
 use crate::limits;
 
@@ -64,6 +64,8 @@ pub struct Input {
     pub file: File,
     /// Where it is, for systems where an open file cannot be handed to another process (Windows).
     pub at: PathBuf,
+    /// What of it may be read, if it is still arriving. The model ends when that fails.
+    pub gate: Option<Gate>,
 }
 
 /// How far a worker may go.

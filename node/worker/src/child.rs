@@ -9,14 +9,17 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hive_api::{Device, EngineOptions, Failure, FailureKind, Output, Part, Quantization, Ticket};
+use hive_api::{
+    Device, EngineOptions, Failure, FailureKind, Gate, Need, Output, Part, Quantization, Ticket,
+};
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 
 use crate::backend::Backend;
 use crate::frame::{self, FrameError};
-use crate::limits::{ORDERS_IN_CHILD, PARTS};
+use crate::limits::{ORDERS_IN_CHILD, PARTS, RANGES};
 use crate::message::{Job, Loaded, Order, Report, Start, VERSION};
 use crate::sandbox::{self, Bounds};
 use crate::serve::{Gone, serve};
@@ -45,6 +48,9 @@ enum ChildError {
     },
 }
 
+/// The pipe to the parent: the model reports, and threads that load it say what they need.
+type Pipe = Arc<Mutex<File>>;
+
 /// What a process does that was started to run a model: speaks with its parent over stdin and
 /// stdout until the parent ends it. Call it before anything starts a thread.
 pub fn child(backend: &Backend) -> ExitCode {
@@ -53,12 +59,13 @@ pub fn child(backend: &Backend) -> ExitCode {
         let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
         let _ = writeln!(io::stderr(), "panicked{place}");
     }));
-    let ended = streams().map_err(ChildError::Streams).and_then(|(mut input, mut output)| {
-        let ended = run(backend, &mut input, &mut output);
+    let ended = streams().map_err(ChildError::Streams).and_then(|(mut input, output)| {
+        let output = Arc::new(Mutex::new(output));
+        let ended = run(backend, &mut input, &output);
         if let Err(error) = &ended {
             // Nothing that the model did: it is not counted against it.
             let failure = Failure { kind: FailureKind::Io, message: full(error) };
-            let _ = send(&mut output, 0, &Report::Failed(failure));
+            let _ = send(&output, 0, &Report::Failed(failure));
         }
         ended
     });
@@ -94,7 +101,7 @@ fn streams() -> io::Result<(File, File)> {
     Ok((input, output))
 }
 
-fn run(backend: &Backend, input: &mut File, output: &mut File) -> Result<(), ChildError> {
+fn run(backend: &Backend, input: &mut File, output: &Pipe) -> Result<(), ChildError> {
     let first = frame::read(input).map_err(ChildError::Frame)?;
     // A parent that ended before it said anything.
     let Some(first) = first else { return Ok(()) };
@@ -107,7 +114,8 @@ fn run(backend: &Backend, input: &mut File, output: &mut File) -> Result<(), Chi
     if start.parts.len() > PARTS {
         return Err(ChildError::Parts(start.parts.len()));
     }
-    let (parts, result) = files(&start)?;
+    let (mut parts, result) = files(&start)?;
+    let gates = gates(&start, &mut parts, output);
     let device = match &start.job {
         Job::Serve(options) => options.device,
         Job::Quantize(_) => Device::Cpu,
@@ -117,7 +125,7 @@ fn run(backend: &Backend, input: &mut File, output: &mut File) -> Result<(), Chi
     let (sender, mut orders) = channel(ORDERS_IN_CHILD);
     let orders_in = input.try_clone().map_err(ChildError::Streams)?;
     let reader = std::thread::Builder::new().name("orders".to_owned());
-    let reading = reader.spawn(move || read_orders(orders_in, &sender));
+    let reading = reader.spawn(move || read_orders(orders_in, &sender, &gates));
     reading.map_err(ChildError::Streams)?;
     // If nobody listens any more, the reader has ended this process or is about to.
     let _ = match (&start.job, result) {
@@ -146,7 +154,7 @@ fn files(start: &Start) -> Result<(Vec<Part>, Option<File>), ChildError> {
         unsafe { File::from_raw_fd(FIRST_FD + at as i32) }
     };
     let parts: Vec<_> = (start.parts.iter().enumerate())
-        .map(|(at, part)| Part { path: part.path.clone(), file: take(at) })
+        .map(|(at, part)| Part { path: part.path.clone(), file: take(at), gate: None })
         .collect();
     let result = matches!(start.job, Job::Quantize(_)).then(|| take(parts.len()));
     Ok((parts, result))
@@ -163,7 +171,7 @@ fn files(start: &Start) -> Result<(Vec<Part>, Option<File>), ChildError> {
     for part in &start.parts {
         let place = at(&part.at);
         let file = File::open(&place).map_err(failed(&place))?;
-        parts.push(Part { path: part.path.clone(), file });
+        parts.push(Part { path: part.path.clone(), file, gate: None });
     }
     let result = match &start.output_at {
         None => None,
@@ -175,7 +183,28 @@ fn files(start: &Start) -> Result<(Vec<Part>, Option<File>), ChildError> {
     Ok((parts, result))
 }
 
-fn send(output: &mut File, ticket: Ticket, report: &Report) -> Result<(), Gone> {
+/// Gates before the files that are still arriving: closed until the parent says more.
+fn gates(start: &Start, parts: &mut [Part], output: &Pipe) -> Vec<Option<Gate>> {
+    let gate = |(at, len): (usize, Option<u64>)| {
+        let output = Arc::clone(output);
+        let hear = move |need: &Need| {
+            let ranges = need.ranges.iter().take(RANGES).cloned().collect();
+            let need = Need { ranges, now: need.now };
+            // If nobody listens any more, this process ends.
+            let report = Report::Need { part: at as u32, need };
+            let _ = send(&output, 0, &report);
+        };
+        len.map(|len| Gate::new(len, hear))
+    };
+    let gates: Vec<_> =
+        start.parts.iter().map(|part| part.arriving).enumerate().map(gate).collect();
+    for (part, gate) in parts.iter_mut().zip(&gates) {
+        part.gate.clone_from(gate);
+    }
+    gates
+}
+
+fn send(output: &Pipe, ticket: Ticket, report: &Report) -> Result<(), Gone> {
     let frame = match frame::encode(ticket, report) {
         Ok(frame) => frame,
         Err(error) => {
@@ -187,14 +216,24 @@ fn send(output: &mut File, ticket: Ticket, report: &Report) -> Result<(), Gone> 
             frame::encode(ticket, &failed).map_err(|_| Gone)?
         }
     };
-    output.write_all(&frame).map_err(|_| Gone)
+    // One frame after another, whoever writes it.
+    output.lock().unwrap_or_else(PoisonError::into_inner).write_all(&frame).map_err(|_| Gone)
 }
 
 /// Reads orders until the parent is gone, and then ends the process, which may be in the middle of
 /// a long computation.
-fn read_orders(mut input: File, orders: &Sender<(Ticket, Order)>) {
+fn read_orders(mut input: File, orders: &Sender<(Ticket, Order)>, gates: &[Option<Gate>]) {
     while let Ok(Some(frame)) = frame::read(&mut input) {
         let order = frame.decode().unwrap_or_else(|error| Order::Unreadable(error.to_string()));
+        // Whoever waits for bytes takes no orders meanwhile.
+        if let Order::Arrived { part, ranges } = order {
+            if let Some(Some(gate)) = gates.get(part as usize) {
+                for range in ranges {
+                    gate.open(range);
+                }
+            }
+            continue;
+        }
         match orders.try_send((frame.ticket, order)) {
             // After the job nobody takes orders; its end is near.
             Ok(()) | Err(TrySendError::Closed(_)) => {}
@@ -210,7 +249,7 @@ fn serve_model(
     options: &EngineOptions,
     sandbox: Vec<String>,
     orders: &mut Receiver<(Ticket, Order)>,
-    output: &mut File,
+    output: &Pipe,
 ) -> Result<(), Gone> {
     let started = Instant::now();
     let mut engine = match (backend.load)(parts, options) {
@@ -233,7 +272,7 @@ fn write_model(
     parts: Vec<Part>,
     to: Quantization,
     mut result: File,
-    output: &mut File,
+    output: &Pipe,
 ) -> Result<(), Gone> {
     let mut told = Instant::now();
     let mut progress = |done, total| {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use hive_api::{Embedded, Failure, FailureKind, Output, Ticket};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -17,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::Mailbox;
 use crate::backend::Limits;
 use crate::ending::{Cause, Ending};
+use crate::feed::Feed;
 use crate::frame::FrameError;
 use crate::limits::LOOK;
 use crate::message::{Order, Report};
-use crate::process::{Reader, Started, Writer};
+use crate::process::{Life, Reader, Writer};
 use crate::worker::Place;
 
 /// What the driver and those who ask share.
@@ -193,6 +195,7 @@ impl Shared {
                     slot.to.fail(failure);
                 }
             }
+            Report::Need { .. } => {}
             Report::Loaded(_) | Report::Progress { .. } | Report::Quantized => {
                 return Err("a word of another job");
             }
@@ -220,20 +223,24 @@ impl Shared {
     }
 }
 
+/// Writes orders to the other side, from its start on.
+pub(crate) type Writing = BoxFuture<'static, std::convert::Infallible>;
+
 /// Owns the other side until its end.
 pub(crate) async fn drive(
     shared: Arc<Shared>,
-    orders: mpsc::Receiver<(Ticket, Order)>,
-    started: Started,
+    (mut reader, writing, mut life): (Reader, Writing, Life),
+    mut feed: Feed,
     limits: Limits,
 ) {
-    let Started { mut reader, writer, mut life } = started;
     let pid = life.pid();
+    let gates = feed.clone();
     let ending = tokio::select! {
         () = shared.stop.cancelled() => Some(Ending::asked()),
-        ending = listen(&shared, &mut reader) => ending,
+        ending = listen(&shared, &mut reader, &gates) => ending,
         ending = watch_over(&shared, pid, limits) => Some(ending),
-        never = write(&shared, orders, writer) => match never {},
+        reason = feed.failed() => Some(missing(&reason)),
+        never = writing => match never {},
     };
     let ending = match ending {
         Some(ending) => {
@@ -250,14 +257,26 @@ pub(crate) async fn drive(
     shared.end(&ending);
 }
 
+/// The end of a model whose files did not come.
+pub(crate) fn missing(reason: &str) -> Ending {
+    Ending::new(Cause::Missing, format!("the rest of the model did not arrive: {reason}"))
+}
+
 /// Hands reports on until the pipe ends (none) or says what it must not.
-async fn listen(shared: &Shared, reader: &mut Reader) -> Option<Ending> {
+async fn listen(shared: &Shared, reader: &mut Reader, gates: &Feed) -> Option<Ending> {
     let garbage = |what: &dyn std::fmt::Display| {
         let message = format!("the model's process said what makes no sense ({what})");
         Some(Ending::new(Cause::Garbage, message))
     };
     loop {
         match reader.next().await {
+            Ok(Some((_, Report::Need { part, need }))) => {
+                if let Err(what) = gates.need(part, &need) {
+                    return garbage(&what);
+                }
+            }
+            // No request has this number: it is the model that failed.
+            Ok(Some((0, Report::Failed(failure)))) => return Some(Ending::unusable(failure)),
             Ok(Some((ticket, report))) => {
                 if let Err(what) = shared.on_report(ticket, report) {
                     return garbage(&what);
@@ -271,10 +290,11 @@ async fn listen(shared: &Shared, reader: &mut Reader) -> Option<Ending> {
 }
 
 /// Writes orders. Never ends: that the other side is gone is for the listener to notice.
-async fn write(
-    shared: &Shared,
+pub(crate) async fn write(
+    shared: Arc<Shared>,
     mut orders: mpsc::Receiver<(Ticket, Order)>,
     mut writer: Writer,
+    mut feed: Feed,
 ) -> std::convert::Infallible {
     loop {
         let sent = tokio::select! {
@@ -286,6 +306,7 @@ async fn write(
                 }
                 sent
             }
+            (part, ranges) = feed.next() => writer.send(0, Order::Arrived { part, ranges }).await,
             order = orders.recv() => match order {
                 Some((ticket, order)) if shared.begins(ticket) => {
                     match writer.send(ticket, order).await {

@@ -18,6 +18,10 @@ pub enum Cause {
     Memory,
     /// It said what is not in the language, and was killed.
     Garbage,
+    /// The rest of its files did not come, and it was killed.
+    Missing,
+    /// The rest of its files came, and could not be loaded.
+    Unusable(FailureKind),
 }
 
 /// The end of a worker.
@@ -44,14 +48,30 @@ impl Ending {
         Self::new(Cause::Exited, format!("the model's process ended {how}"))
     }
 
-    /// Whether nobody asked for it.
+    /// The rest of it cannot be loaded.
+    pub(crate) fn unusable(failure: Failure) -> Self {
+        Self::new(Cause::Unusable(failure.kind), failure.message)
+    }
+
+    /// Whether the model itself is to blame, and may do the same again.
     pub fn is_crash(&self) -> bool {
-        self.cause != Cause::Asked
+        match self.cause {
+            Cause::Asked | Cause::Missing => false,
+            // As in a load that fails at once.
+            Cause::Unusable(kind) => kind == FailureKind::Crashed,
+            Cause::Exited | Cause::Stalled | Cause::Memory | Cause::Garbage => true,
+        }
     }
 
     /// What the requests are told that were open.
     pub(crate) fn failure(&self) -> Failure {
-        Failure { kind: FailureKind::Crashed, message: self.message.clone() }
+        let kind = match self.cause {
+            // Nothing that the model did.
+            Cause::Missing => FailureKind::Io,
+            Cause::Unusable(kind) => kind,
+            _ => FailureKind::Crashed,
+        };
+        Failure { kind, message: self.message.clone() }
     }
 }
 

@@ -22,7 +22,10 @@ mod backend;
 mod child;
 mod driver;
 mod ending;
+mod feed;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod limits;
 mod message;
 mod process;

@@ -28,6 +28,10 @@ pub(crate) const ORDERS: usize = 32;
 /// broken parent.
 pub(crate) const ORDERS_IN_CHILD: usize = 4096;
 
+/// Ranges of an arriving file that are told, or wanted, with one message: some 20 bytes each. What a
+/// model needs beyond that it asks for when it stands before it.
+pub(crate) const RANGES: usize = 4096;
+
 /// Reports of an engine on a thread that wait for the driver; then the engine waits.
 pub(crate) const REPORTS: usize = 256;
 

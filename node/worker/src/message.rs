@@ -1,15 +1,17 @@
 //! What parent and child say to each other. Each message stands in a frame with a ticket.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use hive_api::{
-    Embedded, EngineOptions, Failure, GenerateRequest, ModelInfo, Output, Prompt, Quantization,
+    Embedded, EngineOptions, Failure, GenerateRequest, ModelInfo, Need, Output, Prompt,
+    Quantization,
 };
 use serde::{Deserialize, Serialize};
 
 /// The version of this language. Both ends are the same program, except after an upgrade that
 /// replaced the file under a running node.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// From the parent. The ticket of a frame says which text is meant, where one is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub(crate) enum Order {
     Cancel,
     /// Makes vectors.
     Embed(Vec<Prompt>),
+    /// Lets the child at more of a file that is still arriving.
+    Arrived { part: u32, ranges: Vec<Range<u64>> },
     /// What the child makes of an order that it cannot read; never sent.
     #[serde(skip)]
     Unreadable(String),
@@ -55,6 +59,8 @@ pub(crate) enum Job {
 pub(crate) struct PartAt {
     pub(crate) path: String,
     pub(crate) at: Option<PathBuf>,
+    /// Bytes of the whole file, if it is still arriving.
+    pub(crate) arriving: Option<u64>,
 }
 
 /// From the child.
@@ -62,6 +68,8 @@ pub(crate) struct PartAt {
 pub(crate) enum Report {
     /// The model is ready.
     Loaded(Box<Loaded>),
+    /// What it wants of a file that is still arriving.
+    Need { part: u32, need: Need },
     /// It works and has nothing to show for it yet.
     Beat,
     /// What a text has come to.

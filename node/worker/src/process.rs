@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Instant;
 
-use hive_api::{Device, Engine, Failure, FailureKind, Part, Ticket};
+use hive_api::{Device, Engine, Failure, FailureKind, Gate, Part, Ticket};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
@@ -66,6 +66,11 @@ impl Reader {
 }
 
 impl Writer {
+    /// Whether the other side has the very gates of this one.
+    pub(crate) fn shares_gates(&self) -> bool {
+        matches!(self, Self::Thread(_))
+    }
+
     /// Sends an order; fails if it is too long, or with [`FrameError::Pipe`] when the other side is
     /// gone.
     pub(crate) async fn send(&mut self, ticket: Ticket, order: Order) -> Result<(), FrameError> {
@@ -152,6 +157,7 @@ pub(crate) async fn start(
                 .map(|input| PartAt {
                     path: input.path.clone(),
                     at: cfg!(not(unix)).then(|| input.at.clone()),
+                    arriving: input.gate.as_ref().map(Gate::size),
                 })
                 .collect();
             let output_at =
@@ -306,8 +312,8 @@ fn start_thread(
     let (orders_in, orders) = mpsc::channel(limits::ORDERS_IN_CHILD);
     let (reports, reports_out) = mpsc::channel(limits::REPORTS);
     let (ends, ended) = oneshot::channel();
-    let parts: Vec<_> =
-        inputs.into_iter().map(|input| Part { path: input.path, file: input.file }).collect();
+    let part = |input: Input| Part { path: input.path, file: input.file, gate: input.gate };
+    let parts: Vec<_> = inputs.into_iter().map(part).collect();
     std::thread::Builder::new()
         .name("hive-model".to_owned())
         .spawn(move || {

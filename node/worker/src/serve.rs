@@ -14,7 +14,8 @@ use crate::message::{Order, Report};
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-/// Drives an engine until nobody gives orders or nobody listens. Blocks.
+/// Drives an engine until nobody gives orders or nobody listens, or until it can do nothing more,
+/// which is noticed when something is asked of it and is the last that is said. Blocks.
 pub(crate) fn serve(
     engine: &mut dyn Engine,
     orders: &mut Receiver<(Ticket, Order)>,
@@ -46,6 +47,7 @@ pub(crate) fn serve(
             report(0, Report::Beat)?;
             spoke = Instant::now();
         }
+        let failure = engine.failure();
         for (ticket, output) in outputs.drain(..) {
             let is_last = matches!(output, Output::Done(_) | Output::Failed(_));
             if is_last && !open.remove(&ticket) {
@@ -53,6 +55,10 @@ pub(crate) fn serve(
             }
             report(ticket, Report::Output(output))?;
             spoke = Instant::now();
+        }
+        if let Some(failure) = failure {
+            // Whoever has no answer yet is told by whoever hears this.
+            return report(0, Report::Failed(failure));
         }
     }
 }
@@ -88,5 +94,7 @@ fn obey(
         }
         // It is started already; a parent does not say that twice.
         Order::Start(_) => None,
+        // Taken by whoever reads orders; a thread shares its parent's gate.
+        Order::Arrived { .. } => None,
     }
 }

@@ -4,17 +4,19 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::FutureExt as _;
 use hive_api::{Embedded, EngineOptions, Failure, FailureKind, GenerateRequest, ModelInfo, Prompt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::answer::{Answer, Mailbox};
 use crate::backend::{Input, Limits, Program};
-use crate::driver::{Shared, To, drive};
+use crate::driver::{Shared, To, drive, missing, write};
 use crate::ending::Ending;
+use crate::feed::Feed;
 use crate::frame::FrameError;
 use crate::limits::{EMBED_LEN, EMBED_TEXTS, ORDERS};
 use crate::message::{Job, Loaded, Order, Report, VERSION};
-use crate::process::{self, Started};
+use crate::process::{self, Life, Reader, Started};
 
 /// The right to have one text worked at. It is given back when the model has let go of the text,
 /// which may be a moment after whoever asked has.
@@ -45,19 +47,32 @@ impl Worker {
         limits: Limits,
     ) -> Result<Self, Failure> {
         let job = Job::Serve(options);
-        let mut started = process::start(program, job, inputs, None, limits.memory).await?;
-        let first = tokio::time::timeout(limits.load, first(&mut started)).await;
-        let Ok(loaded) = first else {
-            let seconds = limits.load.as_secs_f64();
-            let message = format!("the model was not loaded within {seconds} seconds");
-            started.life.kill().await;
-            return Err(Failure { kind: FailureKind::Crashed, message });
-        };
-        let loaded = loaded?;
+        let mut feed = Feed::new(&inputs);
+        let started = process::start(program, job, inputs, None, limits.memory).await?;
+        let Started { mut reader, writer, mut life } = started;
         let shared = Arc::new(Shared::new());
         let (orders, orders_out) = mpsc::channel(ORDERS);
-        let pid = started.life.pid();
-        tokio::spawn(drive(Arc::clone(&shared), orders_out, started, limits));
+        let needs = feed.clone();
+        let news = if writer.shares_gates() { Feed::default() } else { feed.clone() };
+        let mut writing = write(Arc::clone(&shared), orders_out, writer, news).boxed();
+        let loaded = tokio::select! {
+            // A file that does not come is why a load fails that fails for want of it.
+            biased;
+            reason = feed.failed() => {
+                life.kill().await;
+                return Err(missing(&reason).failure());
+            }
+            loaded = first(&mut reader, &mut life, &needs) => loaded?,
+            () = tokio::time::sleep(limits.load) => {
+                let seconds = limits.load.as_secs_f64();
+                let message = format!("the model was not loaded within {seconds} seconds");
+                life.kill().await;
+                return Err(Failure { kind: FailureKind::Crashed, message });
+            }
+            never = &mut writing => match never {},
+        };
+        let pid = life.pid();
+        tokio::spawn(drive(Arc::clone(&shared), (reader, writing, life), feed, limits));
         // A model that only embeds has no place for texts and still takes one at a time.
         let n_places = (loaded.places as usize).clamp(1, Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(n_places));
@@ -213,32 +228,39 @@ fn len(prompt: &Prompt) -> usize {
 }
 
 /// Waits for the first report of a child, which says whether it could load.
-async fn first(started: &mut Started) -> Result<Loaded, Failure> {
-    let report = started.reader.next().await;
+async fn first(reader: &mut Reader, life: &mut Life, feed: &Feed) -> Result<Loaded, Failure> {
     let crashed = |message: String| Failure { kind: FailureKind::Crashed, message };
+    let mut report = reader.next().await;
+    while let Ok(Some((_, Report::Need { part, need }))) = &report {
+        if let Err(what) = feed.need(*part, need) {
+            life.kill().await;
+            return Err(crashed(format!("the model's process said what makes no sense ({what})")));
+        }
+        report = reader.next().await;
+    }
     match report {
         Ok(Some((_, Report::Loaded(loaded)))) if loaded.version == VERSION => Ok(*loaded),
         Ok(Some((_, Report::Loaded(loaded)))) => {
-            started.life.kill().await;
+            life.kill().await;
             let theirs = loaded.version;
             let message = format!("the model's process speaks version {theirs}, this is {VERSION}");
             // Nothing that the model did.
             Err(Failure { kind: FailureKind::Io, message })
         }
         Ok(Some((_, Report::Failed(failure)))) => {
-            started.life.exit().await;
+            life.exit().await;
             Err(failure)
         }
         Ok(Some(_)) => {
-            started.life.kill().await;
+            life.kill().await;
             Err(crashed("the model's process said something before it was ready".to_owned()))
         }
         Ok(None) | Err(FrameError::Pipe(_)) => {
-            let ending = Ending::exited(started.life.exit().await);
+            let ending = Ending::exited(life.exit().await);
             Err(crashed(format!("{} while it loaded", ending.message)))
         }
         Err(error) => {
-            started.life.kill().await;
+            life.kill().await;
             Err(crashed(format!("the model's process said what makes no sense ({error})")))
         }
     }

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use hive_api::{
-    Embedded, Engine, EngineError, EngineOptions, Finish, GenerateRequest, Generated, ModelInfo,
-    ModelKind, Output, Part, Piece, Prompt, Quantization, Ticket,
+    Embedded, Engine, EngineError, EngineOptions, Failure, FailureKind, Finish, GenerateRequest,
+    Generated, ModelInfo, ModelKind, Output, Part, Piece, Prompt, Quantization, Ticket,
 };
 use hive_worker::Backend;
 
@@ -21,9 +21,11 @@ pub(crate) fn backend() -> Backend {
 fn load(parts: Vec<Part>, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
     let mut text = String::new();
     let mut names = Vec::new();
-    for mut part in parts {
-        names.push(part.path);
-        part.file.read_to_string(&mut text).map_err(EngineError::Io)?;
+    for part in parts {
+        names.push(part.path.clone());
+        if part.path != "unread" {
+            part.reader().read_to_string(&mut text).map_err(EngineError::Io)?;
+        }
     }
     match text.trim() {
         "invalid" => return Err(EngineError::Invalid { reason: "it says so".into() }),
@@ -43,7 +45,8 @@ fn load(parts: Vec<Part>, options: &EngineOptions) -> Result<Box<dyn Engine>, En
         weight_bytes: 4,
         bytes_per_token: 0,
     };
-    Ok(Box::new(Test { info, places: options.places as usize, texts: VecDeque::new() }))
+    let places = options.places as usize;
+    Ok(Box::new(Test { info, places, texts: VecDeque::new(), broken: false }))
 }
 
 /// Writes what it read, and its target.
@@ -69,6 +72,8 @@ struct Test {
     info: ModelInfo,
     places: usize,
     texts: VecDeque<Text>,
+    /// The rest of it cannot be loaded.
+    broken: bool,
 }
 
 struct Text {
@@ -100,6 +105,7 @@ impl Engine for Test {
         match verb {
             "say" => words.extend(rest.split_inclusive(' ').map(str::to_owned)),
             "endless" => endless = Some("x".repeat(rest.parse().unwrap_or(1))),
+            "break" => self.broken = true,
             "refuse" => return Err(EngineError::Request { reason: "refused".into() }),
             _ => words.push_back(misbehave(verb, rest)),
         }
@@ -115,6 +121,11 @@ impl Engine for Test {
     }
 
     fn step(&mut self, outputs: &mut Vec<(Ticket, Output)>) {
+        if let Some(failure) = self.failure() {
+            // Only one is told: whoever drives this tells the others.
+            let text = self.texts.pop_front();
+            return outputs.extend(text.map(|text| (text.ticket, Output::Failed(failure))));
+        }
         self.texts.retain_mut(|text| {
             let word = text.words.pop_front().or_else(|| text.endless.clone());
             let finish = match word {
@@ -146,6 +157,12 @@ impl Engine for Test {
             _ => Err(EngineError::Request { reason: "text only".into() }),
         });
         Ok(Embedded { vectors: vectors.collect::<Result<_, _>>()?, tokens: texts.len() as u32 })
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        let failure =
+            Failure { kind: FailureKind::Invalid, message: "a weight is no number".into() };
+        self.broken.then_some(failure)
     }
 }
 

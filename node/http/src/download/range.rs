@@ -2,7 +2,7 @@
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// All of it. So is a header that makes no sense, and one with several ranges: RFC 9110 §14.2
     /// lets a server ignore those, and clients that ask for several cope with the whole.
     Whole,
@@ -18,7 +18,7 @@ pub(super) enum Asked {
 }
 
 /// Reads `bytes=0-99`, `bytes=100-` and `bytes=-100`, of a file with so many bytes.
-pub(super) fn parse(header: &str, size: u64) -> Asked {
+pub(crate) fn parse(header: &str, size: u64) -> Asked {
     let Some((unit, range)) = header.split_once('=') else { return Asked::Whole };
     let Some((first, last)) = range.trim().split_once('-') else { return Asked::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {

@@ -100,7 +100,7 @@ impl Answer {
     /// Keeps what happened with a choice.
     pub(super) fn keep(&mut self, index: usize, event: RunEvent) {
         match event {
-            RunEvent::Queued { .. } => {}
+            RunEvent::Fetching { .. } | RunEvent::Queued { .. } => {}
             RunEvent::Loaded { cid, .. } => self.fingerprint = fingerprint(cid.as_deref()),
             RunEvent::Text { text, tokens } => {
                 let choice = &mut self.choices[index];
@@ -168,7 +168,7 @@ impl Answer {
         frames: &mut impl Extend<Bytes>,
     ) {
         match event {
-            RunEvent::Queued { .. } => return,
+            RunEvent::Fetching { .. } | RunEvent::Queued { .. } => return,
             RunEvent::Loaded { cid, .. } => {
                 self.fingerprint = fingerprint(cid.as_deref());
                 return;
@@ -228,7 +228,7 @@ impl Answer {
                     frames.extend([Bytes::from_static(b"data: [DONE]\n\n")]);
                 }
             }
-            RunEvent::Queued { .. } | RunEvent::Loaded { .. } => {}
+            RunEvent::Fetching { .. } | RunEvent::Queued { .. } | RunEvent::Loaded { .. } => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
-use hive_api::{Chat, Prompt};
+use hive_api::{Chat, Prompt, RunRequest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -98,21 +98,28 @@ impl ChatRequest {
             (_, Some(_)) => Err(wrong("top_logprobs", "`top_logprobs` needs `logprobs`: true")),
         }
     }
+
+    /// What is asked of the model, a request for each answer, and whether log-probabilities are
+    /// told.
+    pub(crate) fn requests(&mut self) -> Result<(Vec<RunRequest>, bool), ApiError> {
+        if self.modalities.iter().flatten().any(|modality| modality != "text") {
+            let message = "`modalities` may be [\"text\"]: hive runs models of text";
+            return Err(ApiError::unsupported("modalities", message));
+        }
+        let prompt = Prompt::Chat(self.chat()?);
+        let max_tokens = self.max_completion_tokens.or(self.max_tokens);
+        let logprobs = self.logprobs()?;
+        let requests = self.common.requests(&prompt, max_tokens, logprobs)?;
+        Ok((requests, logprobs.is_some()))
+    }
 }
 
 pub(crate) async fn complete(
     State(control): State<Control>,
     Fields(mut request): Fields<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    if request.modalities.iter().flatten().any(|modality| modality != "text") {
-        let message = "`modalities` may be [\"text\"]: hive runs models of text";
-        return Err(ApiError::unsupported("modalities", message));
-    }
-    let prompt = Prompt::Chat(request.chat()?);
-    let max_tokens = request.max_completion_tokens.or(request.max_tokens);
-    let logprobs = request.logprobs()?;
-    let requests = request.common.requests(&prompt, max_tokens, logprobs)?;
+    let (requests, logprobs) = request.requests()?;
     let shape = Shape::Chat { calls_one: request.parallel_tool_calls == Some(false) };
-    let answer = Answer::new(shape, request.common.model()?, requests.len(), logprobs.is_some());
+    let answer = Answer::new(shape, request.common.model()?, requests.len(), logprobs);
     stream::respond(control, requests, answer, request.common.streams()).await
 }

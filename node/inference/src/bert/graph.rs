@@ -2,18 +2,8 @@
 
 use std::fmt;
 
-use candle_core::{Device, Tensor};
-use hive_api::EngineError;
-
+use super::panels::Panels;
 use crate::arithmetic::{add_scaled, dot, exp, fill, softmax};
-use crate::error::compute;
-
-/// A matrix and what is added to its products.
-pub(super) struct Linear {
-    /// `(n_in, n_out)`.
-    pub(super) weight: Tensor,
-    pub(super) bias: Vec<f32>,
-}
 
 /// Scale and shift of a normalisation.
 pub(super) struct Norm {
@@ -24,11 +14,11 @@ pub(super) struct Norm {
 /// One layer.
 pub(super) struct Layer {
     /// Queries, keys and values beside each other.
-    pub(super) mix: Linear,
-    pub(super) out: Linear,
+    pub(super) mix: Panels,
+    pub(super) out: Panels,
     pub(super) norm: Norm,
-    pub(super) up: Linear,
-    pub(super) down: Linear,
+    pub(super) up: Panels,
+    pub(super) down: Panels,
     pub(super) last_norm: Norm,
 }
 
@@ -57,12 +47,7 @@ impl Graph {
     }
 
     /// Returns a row for each token of each text. Tokens and lengths were checked.
-    pub(super) fn forward(&self, texts: &[Vec<u32>]) -> Result<Vec<f32>, EngineError> {
-        // In candle's own threads: from another one, each product would wait for them.
-        Device::Cpu.with_context(|| self.rows(texts)).map_err(compute)
-    }
-
-    fn rows(&self, texts: &[Vec<u32>]) -> candle_core::Result<Vec<f32>> {
+    pub(super) fn forward(&self, texts: &[Vec<u32>]) -> Vec<f32> {
         let width = self.width;
         let mut x = Vec::with_capacity(texts.iter().map(Vec::len).sum::<usize>() * width);
         for text in texts {
@@ -73,18 +58,18 @@ impl Graph {
         }
         self.norm.apply(&mut x, self.epsilon);
         for layer in &self.layers {
-            let mixed = layer.mix.forward(&x, width)?;
+            let mixed = layer.mix.multiply(&x);
             let attended = self.attend(&mixed, texts);
-            add(&mut x, &layer.out.forward(&attended, width)?);
+            add(&mut x, &layer.out.multiply(&attended));
             layer.norm.apply(&mut x, self.epsilon);
-            let mut up = layer.up.forward(&x, width)?;
+            let mut up = layer.up.multiply(&x);
             for x in &mut up {
                 *x = gelu(*x);
             }
-            add(&mut x, &layer.down.forward(&up, layer.up.bias.len())?);
+            add(&mut x, &layer.down.multiply(&up));
             layer.last_norm.apply(&mut x, self.epsilon);
         }
-        Ok(x)
+        x
     }
 
     /// Each token looks at all tokens of its text.
@@ -117,17 +102,6 @@ impl Graph {
                 }
             }
         })
-    }
-}
-
-impl Linear {
-    fn forward(&self, x: &[f32], n_in: usize) -> candle_core::Result<Vec<f32>> {
-        let x = Tensor::from_slice(x, (x.len() / n_in, n_in), &Device::Cpu)?;
-        let mut out = x.matmul(&self.weight)?.flatten_all()?.to_vec1::<f32>()?;
-        for row in out.chunks_exact_mut(self.bias.len()) {
-            add(row, &self.bias);
-        }
-        Ok(out)
     }
 }
 

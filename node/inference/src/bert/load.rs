@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use candle_core::{Device, Tensor};
 use hive_api::{EngineError, ModelInfo, ModelKind};
 use serde_json::Value as Json;
 
-use super::graph::{Graph, Layer, Linear, Norm};
+use super::graph::{Graph, Layer, Norm};
+use super::panels::Panels;
 use super::wordpiece::WordPiece;
 use super::{Bert, Pooling};
 use crate::directory::names::{Change, Wanted};
 use crate::directory::shape::Fields;
 use crate::directory::shards::Tensor as Place;
 use crate::directory::{Files, check, floats};
-use crate::error::{compute, invalid, unsupported};
+use crate::error::{invalid, unsupported};
 
 /// Tensors that an encoder may have and that no vector is made of: numbers that count from 0, and
 /// a layer on top of the first token that was trained for another task.
@@ -203,16 +203,13 @@ impl Source {
     }
 
     /// Joins layers that take the same rows, so that one product does for all.
-    fn linear(&mut self, names: &[String], n_in: usize) -> Result<Linear, EngineError> {
+    fn linear(&mut self, names: &[String], n_in: usize) -> Result<Panels, EngineError> {
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for name in names {
             weight.extend(self.floats(&format!("{name}.weight"))?);
             bias.extend(self.floats(&format!("{name}.bias"))?);
         }
-        let weight = Tensor::from_vec(weight, (bias.len(), n_in), &Device::Cpu)
-            .and_then(|weight| weight.t()?.contiguous())
-            .map_err(compute)?;
-        Ok(Linear { weight, bias })
+        Ok(Panels::new(n_in, &weight, &bias))
     }
 }
 

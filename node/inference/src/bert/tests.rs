@@ -294,7 +294,7 @@ fn minilm() -> Option<Vec<Part>> {
     ];
     let open = |name: &&str| {
         let file = File::open(directory.join(name)).ok()?;
-        Some(Part { path: (*name).to_owned(), file })
+        Some(Part { path: (*name).to_owned(), file, gate: None })
     };
     let parts: Option<Vec<Part>> = files.iter().map(open).collect();
     if parts.is_none() {

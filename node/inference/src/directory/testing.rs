@@ -33,7 +33,7 @@ pub(crate) enum Stored {
 pub(crate) fn part(path: &str, bytes: &[u8]) -> Part {
     let mut file = tempfile::tempfile().expect("there is room");
     file.write_all(bytes).and_then(|()| file.rewind()).expect("there is room");
-    Part { path: path.to_owned(), file }
+    Part { path: path.to_owned(), file, gate: None }
 }
 
 /// Reads all tensors of a GGUF file in full precision.

@@ -28,6 +28,14 @@ const MAX_TOP: u32 = 20;
 const MAX_STOPS: usize = 64;
 const MAX_STOP_LEN: usize = 1_024;
 
+/// What is known of the next token.
+pub(super) enum Next {
+    /// All logits.
+    Logits(Vec<f32>),
+    /// The likeliest token.
+    Token(u32),
+}
+
 /// A text in work.
 pub(super) struct Text {
     pub(super) ticket: Ticket,
@@ -125,19 +133,31 @@ impl Text {
         }
     }
 
-    /// Draws the token that follows, given the logits for it, and shows what may be shown.
+    /// Whether the likeliest token is always the next: nothing is drawn, changed or told.
+    pub(super) fn takes_likeliest(&self) -> bool {
+        self.top.is_none() && self.constraint.is_none() && self.sampler.takes_likeliest()
+    }
+
+    /// Draws the token that follows, and shows what may be shown. Given a token, it must be one that
+    /// [takes it](Self::takes_likeliest).
     pub(super) fn advance(
         &mut self,
-        logits: &mut [f32],
+        next: Next,
         tokenizer: &Tokenizer,
         outputs: &mut Vec<(Ticket, Output)>,
     ) -> Result<Option<Finish>, EngineError> {
         self.read.get_or_insert_with(Instant::now);
-        let raw = self.top.map(|top| (Raw::new(logits, top), logits.to_vec()));
-        if let Some(constraint) = &mut self.constraint {
-            constraint.mask(logits)?;
-        }
-        let token = self.sampler.draw(logits)?;
+        let mut raw = None;
+        let token = match next {
+            Next::Token(token) => token,
+            Next::Logits(mut logits) => {
+                raw = self.top.map(|top| (Raw::new(&logits, top), logits.clone()));
+                if let Some(constraint) = &mut self.constraint {
+                    constraint.mask(&mut logits)?;
+                }
+                self.sampler.draw(&mut logits)?
+            }
+        };
         if tokenizer.is_end(token) {
             return Ok(Some(Finish::Stop));
         }

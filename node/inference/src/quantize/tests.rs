@@ -11,9 +11,9 @@ const TEXT: &str =
     "The node asks the swarm for peers, and each of them may lie about what it holds.";
 
 /// 126 tokens of plain English.
-const EIFFEL: &str = "The Eiffel Tower is a wrought-iron lattice tower on the Champ de Mars in Paris, France. It \
-is named after the engineer Gustave Eiffel, whose company designed and built the tower from \
-1887 to 1889. It was built as the centrepiece of the 1889 World's Fair and has become a \
+const EIFFEL: &str = "The Eiffel Tower is a wrought-iron lattice tower on the Champ de Mars in \
+Paris, France. It is named after the engineer Gustave Eiffel, whose company designed and built \
+the tower from 1887 to 1889. It was built as the centrepiece of the 1889 World's Fair and has become a \
 global cultural icon of France and one of the most recognisable structures in the world. The \
 tower is 330 metres tall, about the same height as an 81-storey building, and it is the \
 tallest structure in Paris. It was the first structure.";
@@ -47,8 +47,8 @@ fn a_quantised_directory_writes_text() {
         let mut directory = Directory::of(TINY_HIVE);
         directory.save(Stored::F32, 2);
         let out = quantised(directory.parts(), to);
-        let mut engine =
-            load(vec![Part { path: "m.gguf".to_owned(), file: out }]).expect("it loads");
+        let mut engine = load(vec![Part { path: "m.gguf".to_owned(), file: out, gate: None }])
+            .expect("it loads");
         let text = continuation(&mut *engine, "The ", 60);
         assert!(text.is_ascii() && text.split_whitespace().count() > 4, "{to:?}: {text}");
     }
@@ -129,11 +129,12 @@ fn weights_that_are_not_numbers_are_refused() {
 fn gemma_with_8_bits_is_as_surprised_as_before() {
     let Some(gemma) = testing::gemma() else { return };
     let before = surprise(gemma.try_clone().expect("a file"), EIFFEL);
-    let parts = vec![Part { path: "gemma.gguf".to_owned(), file: gemma }];
+    let parts = vec![Part { path: "gemma.gguf".to_owned(), file: gemma, gate: None }];
     let out = quantised(parts, Quantization::Q8_0);
     let after = surprise(out.try_clone().expect("a file"), EIFFEL);
     assert!((after / before - 1.0).abs() < 0.01, "{before} {after}");
-    let mut engine = load(vec![Part { path: "m.gguf".to_owned(), file: out }]).expect("it loads");
+    let mut engine =
+        load(vec![Part { path: "m.gguf".to_owned(), file: out, gate: None }]).expect("it loads");
     let text = continuation(&mut *engine, "The capital of France is", 11);
     assert_eq!(text, " the capital of the country of France. It is the");
 }
@@ -143,7 +144,7 @@ fn gemma_with_8_bits_is_as_surprised_as_before() {
 fn gemma_with_4_bits_still_writes_english() {
     let Some(gemma) = testing::gemma() else { return };
     let before = surprise(gemma.try_clone().expect("a file"), EIFFEL);
-    let parts = vec![Part { path: "gemma.gguf".to_owned(), file: gemma }];
+    let parts = vec![Part { path: "gemma.gguf".to_owned(), file: gemma, gate: None }];
     let after = surprise(quantised(parts, Quantization::Q4K), EIFFEL);
     assert!((after / before - 1.0).abs() < 0.05, "{before} {after}");
 }

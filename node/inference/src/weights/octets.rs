@@ -13,9 +13,9 @@ const Q8_0_LEN: usize = 34;
 const Q5_0_LEN: usize = 22;
 
 /// Blocks that are worth a thread.
-const MUCH: usize = 16_384;
+pub(super) const MUCH: usize = 16_384;
 
-fn n_threads() -> usize {
+pub(super) fn n_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(8)
 }
 
@@ -70,6 +70,9 @@ impl Blocks {
 }
 
 impl Octets {
+    /// Bytes that a run takes: its numbers and the scale.
+    pub(crate) const RUN_BYTES: u64 = RUN as u64 + 4;
+
     /// Room for `n_blocks` runs of weights, all 0, in rows of `n_in`.
     pub(crate) fn zero(n_in: usize, n_blocks: usize) -> Self {
         Self { n_in, numbers: vec![0; n_blocks * RUN], scales: vec![0.0; n_blocks] }

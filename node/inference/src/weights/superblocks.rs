@@ -9,7 +9,7 @@ use super::packed::{Packed, RUN, Row, accumulate, accumulate_one};
 use crate::arithmetic::{LANES, half};
 
 /// Weights in a superblock.
-const LEN: usize = 256;
+pub(super) const LEN: usize = 256;
 
 /// One way to store 256 weights.
 pub(crate) trait Format: Send + Sync {
@@ -111,16 +111,22 @@ impl Q4K {
     /// The scale and the offset of a run.
     #[inline(always)]
     fn run(block: &[u8], index: usize) -> (f32, f32) {
+        let (scale, offset) = Self::run_bits(block, index);
+        (f32::from(scale), f32::from(offset))
+    }
+
+    /// The same as they are in the file, 6 bits each.
+    #[inline(always)]
+    pub(super) fn run_bits(block: &[u8], index: usize) -> (u8, u8) {
         let packed = &block[4..16];
-        let (scale, offset) = if index < 4 {
+        if index < 4 {
             (packed[index] & 63, packed[index + 4] & 63)
         } else {
             (
                 packed[index + 4] & 0xf | packed[index - 4] >> 6 << 4,
                 packed[index + 4] >> 4 | packed[index] >> 6 << 4,
             )
-        };
-        (f32::from(scale), f32::from(offset))
+        }
     }
 }
 

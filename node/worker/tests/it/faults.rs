@@ -87,6 +87,28 @@ async fn memory_beyond_its_bound_ends_it() {
     assert_eq!(ending.cause, Cause::Memory, "{}", ending.message);
 }
 
+/// As a load that fails at once: everybody is told why, the model is let go, nothing crashed.
+#[tokio::test]
+async fn a_model_whose_rest_cannot_be_loaded_ends_and_says_why() {
+    for program in [process(), thread()] {
+        let worker = load(&program).await;
+        let place = worker.place().await.unwrap();
+        let mut innocent = worker.begin(place, GenerateRequest::new("endless")).await.unwrap();
+        assert!(matches!(innocent.next().await, Some(Output::Piece(_))));
+        let failure = ask(&worker, "break").await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Invalid, "{failure}");
+        let mut last = None;
+        while let Some(output) = innocent.next().await {
+            last = Some(output);
+        }
+        assert_eq!(last, Some(Output::Failed(failure.clone())));
+        let ending = worker.ended().await;
+        assert_eq!(ending.cause, Cause::Unusable(FailureKind::Invalid));
+        assert!(!ending.is_crash() && ending.message == failure.message, "{ending:?}");
+        assert_eq!(ask(&worker, "say hello").await.unwrap_err(), failure);
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn garbage_in_the_pipe_ends_it() {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod arriving;
 #[path = "../engine.rs"]
 mod engine;
 mod faults;
@@ -34,7 +35,7 @@ fn inputs(files: &[(&str, &str)]) -> (TempDir, Vec<Input>) {
         .map(|(name, text)| {
             let at = dir.path().join(name.replace('/', "_"));
             std::fs::write(&at, text).unwrap();
-            Input { path: (*name).to_owned(), file: File::open(&at).unwrap(), at }
+            Input { path: (*name).to_owned(), file: File::open(&at).unwrap(), at, gate: None }
         })
         .collect();
     (dir, inputs)
