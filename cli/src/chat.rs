@@ -323,7 +323,7 @@ async fn stream(
                 printer.more(format_args!("{position} others are before this one"));
             }
             RunEvent::Done(generated) => return Ok(Ended::Done(generated)),
-            RunEvent::Loaded { .. } | RunEvent::ToolCall(_) => {}
+            RunEvent::Fetching { .. } | RunEvent::Loaded { .. } | RunEvent::ToolCall(_) => {}
         }
     }
     Err(HiveError::new(ErrorKind::Failed, "the node did not say how the answer ended").into())

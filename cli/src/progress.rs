@@ -185,7 +185,8 @@ impl<'a> FetchProgress<'a> {
         self.printer.talk(format_args!("fetching: {percent} %, {message}, from {active} peers"));
     }
 
-    fn clear(&mut self) {
+    /// Takes the bars off the terminal; the next event brings them back.
+    pub(crate) fn clear(&mut self) {
         for line in self.total.take().into_iter().chain(self.peers.drain().map(|(_, line)| line)) {
             line.finish_and_clear();
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hive_api::Result;
 use hive_protocol::card::{Card, Kind};
-use hive_protocol::catalog::{Capability, Head, List};
+use hive_protocol::catalog::{Capability, Head, List, pace};
 use hive_protocol::limits::{BLOCK_LEN, CARDS_PER_LIST, GOSSIP_TTL_SECS};
 use hive_protocol::signed::{self, Delegation};
 use hive_protocol::{BlockId, NodeKey, codec};
@@ -23,22 +23,11 @@ use crate::library;
 use crate::local::{Local, blocking, now};
 use crate::machine;
 
-/// Heads are repeated this often in a small network …
-const INTERVAL: Duration = Duration::from_mins(1);
-/// … and at most this seldom in a large one.
-const INTERVAL_MAX: Duration = Duration::from_hours(1);
-/// Nodes up to which the interval stays as it is.
-const SMALL_NETWORK: usize = 50;
 /// Changes within this time go out together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// A feature of `Hello`: whoever names it asks to be told now what this node offers, and whoever
-/// answers with it will, within [`NEWCOMERS`] and to everybody.
+/// answers with it will, within [`pace::NEWCOMERS`] and to everybody.
 pub(crate) const ANNOUNCE: &str = "announce";
-/// Newcomers within this time are told together, in a small network; what is gossiped more often is
-/// cut as a flood.
-pub(crate) const NEWCOMERS: Duration = Duration::from_secs(6);
-/// So many nodes more, and a newcomer waits that time once more.
-const NEWCOMERS_NETWORK: usize = 10;
 /// Cards are signed anew this often.
 const RENEW_SECS: u64 = 7 * 24 * 3600;
 /// How long a card holds; it is made anew long before.
@@ -65,10 +54,8 @@ pub(crate) async fn run(local: Local) {
     let mut events = swarm.events();
     loop {
         let network = local.catalog.n_nodes();
-        let times = (network / SMALL_NETWORK).max(1);
-        let interval = (INTERVAL * times as u32).min(INTERVAL_MAX);
         // A tenth of chance, so that nodes that started together do not speak together.
-        let interval = interval.mul_f64(rand::random_range(0.9..1.1));
+        let interval = pace::interval(network).mul_f64(rand::random_range(0.9..1.1));
         let said = Instant::now();
         if let Err(error) = announce(&local, &mut announced).await {
             if local.stop.is_cancelled() {
@@ -76,14 +63,13 @@ pub(crate) async fn run(local: Local) {
             }
             tracing::warn!(%error, "cannot announce");
         }
-        // Others hear what a newcomer is told, so that is not too often, the less the more they are.
-        let newcomers = NEWCOMERS * (1 + network / NEWCOMERS_NETWORK) as u32;
+        let newcomers = pace::newcomers(network);
         let mut due = said + interval;
         loop {
             tokio::select! {
                 () = local.stop.cancelled() => return,
                 () = local.offers.notified() => due = due.min(Instant::now() + DEBOUNCE),
-                () = local.asked.notified() => due = due.min(said + NEWCOMERS),
+                () = local.asked.notified() => due = due.min(said + pace::NEWCOMERS),
                 () = newcomer(&local, &mut events, said), if due > said + newcomers => {
                     due = said + newcomers;
                 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Instant;
 
+use bytes::Bytes;
 use hive_api::{CapabilitySummary, Offer, PeerName, SearchRequest};
 use hive_protocol::card::Card;
 use hive_protocol::catalog::{Capability, Head};
@@ -30,7 +31,8 @@ struct Offered {
     list: BlockId,
     seq: u64,
     expires: u64,
-    len: usize,
+    /// The list itself, for others who heard of it from us.
+    bytes: Bytes,
     cards: Vec<Verified<Card>>,
 }
 
@@ -105,9 +107,22 @@ impl Catalog {
         self.lock().offered.get(&node).is_some_and(|offered| offered.list == list)
     }
 
-    /// Takes a node's list of `len` encoded bytes, its cards verified, in place of an older one. When
-    /// there is no room, those who take the most give way first.
-    pub(crate) fn put(&self, node: Peer, head: &Head, len: usize, mut cards: Vec<Verified<Card>>) {
+    /// A list that some node announced, as it was announced.
+    pub(crate) fn list(&self, id: &BlockId) -> Option<Bytes> {
+        let state = self.lock();
+        let mut lists = state.offered.values().filter(|offered| offered.list == *id);
+        lists.next().map(|offered| offered.bytes.clone())
+    }
+
+    /// Takes a node's list, its cards verified, in place of an older one. When there is no room, those
+    /// who take the most give way first.
+    pub(crate) fn put(
+        &self,
+        node: Peer,
+        head: &Head,
+        bytes: Bytes,
+        mut cards: Vec<Verified<Card>>,
+    ) {
         for card in &mut cards {
             // Nothing here reads them, and they may be large.
             card.statement.ext.clear();
@@ -119,13 +134,16 @@ impl Catalog {
             }
             state.offered.remove(&node);
             let (list, seq, expires) = (head.list, head.seq, head.expires);
-            state.offered.insert(node, Offered { list, seq, expires, len, cards });
+            state.offered.insert(node, Offered { list, seq, expires, bytes, cards });
             state.hear(node);
-            let taken =
-                |state: &State| state.offered.values().map(|offered| offered.len).sum::<usize>();
+            let taken = |state: &State| {
+                state.offered.values().map(|offered| offered.bytes.len()).sum::<usize>()
+            };
             while taken(state) > BYTES || state.offered.len() > NODES {
-                let most =
-                    state.offered.iter().max_by_key(|(_, offered)| (offered.len, offered.seq));
+                let most = state
+                    .offered
+                    .iter()
+                    .max_by_key(|(_, offered)| (offered.bytes.len(), offered.seq));
                 let Some(most) = most.map(|(node, _)| *node) else { break };
                 tracing::warn!(node = %most, "the catalog is full, the longest list is left out");
                 state.offered.remove(&most);

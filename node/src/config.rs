@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hive_api::Visibility;
 use hive_protocol::membership::InviteCode;
-pub use hive_swarm::{FaultCounts, Faults, NetworkState, Peer, ServerMode as DhtServer};
+pub use hive_swarm::{FaultCounts, Faults, NetworkState, Peer, ServerMode as DhtServer, Tally};
 
 use crate::reach::why::{host, is_private};
 

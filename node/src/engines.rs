@@ -45,7 +45,7 @@ use crate::local::blocking;
 pub(crate) use backend::backend;
 use figures::Figures;
 pub(crate) use lease::{Entering, Lease};
-pub(crate) use source::{Source, find};
+pub(crate) use source::{Source, find, find_arriving, is_here};
 
 /// The models that are loaded. Cheap to clone; all clones are one registry.
 #[derive(Clone)]
@@ -273,7 +273,6 @@ impl Engines {
         device: Device,
         waiting: Arc<AtomicU64>,
     ) -> Result<Arc<Model>> {
-        let _one = self.0.loading.lock().await;
         let places = self.0.settings.places;
         let options = EngineOptions { device, places, ..EngineOptions::default() };
         let for_fit = options.clone();
@@ -285,6 +284,8 @@ impl Engines {
             Ok((inputs, needed))
         })
         .await?;
+        // Not before: a header may take its time to arrive.
+        let _one = self.0.loading.lock().await;
         self.make_room(&source.name, needed).await?;
         let worker = Worker::load(&self.0.program, inputs, options, self.limits()).await;
         let worker = match worker {
@@ -317,7 +318,8 @@ impl Engines {
             needed,
             waiting,
             answers: AtomicU64::new(0),
-            measured: AtomicBool::new(false),
+            // What waits for bytes says nothing of the machine.
+            measured: AtomicBool::new(source.is_arriving()),
             gone: CancellationToken::new(),
             usage: Mutex::new(usage),
         }))

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a follower hears how its fetch ended, or has left.
 
+mod arrival;
 mod blocks;
 mod driver;
 mod job;
@@ -24,10 +25,14 @@ use std::task::{Context, Poll};
 use futures::{Stream, StreamExt};
 use hive_api::{ErrorKind, Events, FetchEvent, FetchRequest, FetchSummary, HiveError, Result};
 use hive_protocol::BlockId;
-use tokio::sync::broadcast;
+use hive_swarm::Peer;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use arrival::Arrival;
+use arrival::{Arrived, Demanded};
 
 use crate::catalog::NameMatch;
 use crate::errors;
@@ -40,13 +45,25 @@ const EVENTS: usize = 256;
 /// Fetches going on at once; each has its own peers, buffers and disk space.
 const FETCHES: usize = 64;
 
+/// Other readers that a slow search may have waiting; who is missed asks again.
+const READERS: usize = 64;
+
 /// Characters of an id that are enough to name it.
 const PART_OF_ID: usize = 6;
 
 /// The fetches that are going on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fetches {
     running: Mutex<HashMap<BlockId, Arc<Running>>>,
+    /// Who asks here what there is of a model: if it is being fetched, whoever asks is a reader of it
+    /// too, and has or will have a part.
+    readers: broadcast::Sender<(BlockId, Peer)>,
+}
+
+impl Default for Fetches {
+    fn default() -> Self {
+        Self { running: Mutex::default(), readers: broadcast::channel(READERS).0 }
+    }
 }
 
 /// A fetch as its followers see it.
@@ -63,6 +80,10 @@ pub(crate) struct Running {
     relayed: Arc<relayed::Allowance>,
     /// What a follower that comes later has to hear first, and what `status` shows.
     seen: Mutex<Seen>,
+    /// What somebody waits for who reads the model while it arrives.
+    demanded: Demanded,
+    /// Ticks with each verified group, and says how it ended.
+    arrived: watch::Sender<Arrived>,
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +138,17 @@ impl Running {
 }
 
 impl Fetches {
+    /// A peer has asked what there is of `id`.
+    pub(crate) fn asked_by(&self, id: BlockId, peer: Peer) {
+        // Nothing may be going on.
+        let _ = self.readers.send((id, peer));
+    }
+
+    /// Hears who asks for what.
+    pub(crate) fn readers(&self) -> broadcast::Receiver<(BlockId, Peer)> {
+        self.readers.subscribe()
+    }
+
     /// What is going on, for `status`.
     pub(crate) fn summaries(&self) -> Vec<FetchSummary> {
         let running = self.lock();
@@ -189,10 +221,12 @@ impl Drop for Leave<'_> {
                 ErrorKind::Failed,
                 format!("the fetch of {} failed inside", self.id),
             );
+            let reason = error.to_string();
             let _ = self
                 .running
                 .events
                 .send(Err(error.hint("this is a bug in hive; the log has more")));
+            self.running.end(Err(reason));
         }
     }
 }
@@ -278,6 +312,8 @@ impl Local {
                         wait: AtomicBool::new(request.wait),
                         relayed: relayed::Allowance::new(request.relay_bulk),
                         seen: Mutex::default(),
+                        demanded: Demanded::default(),
+                        arrived: watch::Sender::default(),
                     });
                     running.insert(id, new.clone());
                     (follow(new.clone()), Some(new))
@@ -290,9 +326,12 @@ impl Local {
             self.tasks.spawn(async move {
                 let leave = Leave { local: &local, id, running: &running };
                 let ended = job::run(&local, id, &request, &running).await;
+                let how = ended.as_ref().map(|_| ()).map_err(ToString::to_string);
                 drop(leave);
                 // Nobody may follow any more, which is their right.
                 let _ = running.events.send(ended);
+                // Last, so that who reads what arrived finds the error among the events.
+                running.end(how);
             });
         }
         let Some(dir) = to else { return Ok(Box::pin(follow)) };

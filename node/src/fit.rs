@@ -85,7 +85,7 @@ pub(crate) fn of_model(store: &Store, model: &Model, options: &EngineOptions, ro
     for file in store.files(&model.id).unwrap_or_default() {
         let Ok(open) = std::fs::File::open(&file.on_disk) else { continue };
         let path = file.path.to_string();
-        inputs.push(Input { path, file: open, at: file.on_disk });
+        inputs.push(Input { path, file: open, at: file.on_disk, gate: None });
     }
     let bytes =
         if inputs.is_empty() { needed_by_size(model.size) } else { needed(&mut inputs, options) };

@@ -36,7 +36,7 @@ mod run;
 mod serve;
 mod start;
 
-pub use config::{Config, DhtServer, FaultCounts, Faults, NetworkState, Peer, Relay};
+pub use config::{Config, DhtServer, FaultCounts, Faults, NetworkState, Peer, Relay, Tally};
 pub use doctor::{doctor, public_hosts};
 pub use start::Node;
 

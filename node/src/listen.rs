@@ -2,28 +2,29 @@
 //!
 //! A statement is accepted (and so passed on) if its signature holds, it is of the node that sent
 //! it, and its number is higher than any seen of that node; the number is kept on disk, so that a
-//! replay is one after a restart too. Lists are fetched from the node that announced them.
+//! replay is one after a restart too. Lists are fetched from the neighbour that passed the head on, and
+//! from the node that announced them where that one has them not: in a network of thousands nobody
+//! could answer everybody.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
+use bytes::Bytes;
 use hive_api::{ErrorKind, HiveError, Result};
 use hive_protocol::card::Card;
-use hive_protocol::catalog::{Capability, Head, List};
+use hive_protocol::catalog::{Capability, Head, List, pace};
 use hive_protocol::limits::BLOCK_LEN;
 use hive_protocol::message::{Request, Response};
 use hive_protocol::signed::{self, SignedError, Verified};
 use hive_protocol::{NodeKey, codec};
 use hive_swarm::{Gossip, Peer, SwarmEvent};
 use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::time::Instant;
 
 use crate::announce::replay_name;
 use crate::errors;
 use crate::local::{Local, blocking, now};
 
-/// How often a list is asked for, and how long to wait after the first time.
-const TRIES: u32 = 3;
-const RETRY: Duration = Duration::from_secs(1);
 /// Lists fetched at once.
 const FETCHES: usize = 8;
 
@@ -56,29 +57,40 @@ pub(crate) async fn run(local: Local, mut gossip: mpsc::Receiver<Gossip>) {
         };
         let Some(message) = message else { return };
         let this = local.clone();
-        let (source, verdict, judged) = match message {
-            Gossip::Head { source, bytes, verdict } => {
-                (source, verdict, blocking(move || judge_head(&this, source, &bytes)).await)
+        let (source, via, verdict, judged) = match message {
+            Gossip::Head { source, via, bytes, verdict } => {
+                (source, via, verdict, blocking(move || judge_head(&this, source, &bytes)).await)
             }
             Gossip::Capability { source, bytes, verdict } => {
-                (source, verdict, blocking(move || judge_capability(&this, source, &bytes)).await)
+                let judged = blocking(move || judge_capability(&this, source, &bytes)).await;
+                (source, source, verdict, judged)
             }
         };
         let (judgement, head) = judged.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot judge an announcement");
             (Judgement::Ignore, None)
         });
-        match judgement {
-            Judgement::Accept => verdict.accept(),
-            Judgement::Ignore => verdict.ignore(),
-            Judgement::Reject => verdict.reject(),
-        }
-        let Some(head) = head else { continue };
         // Whoever floods heads waits behind its own lists; a repetition comes within minutes.
-        let Ok(permit) = fetches.clone().try_acquire_owned() else { continue };
+        let permit = head.as_ref().and_then(|_| fetches.clone().try_acquire_owned().ok());
+        let (Some(head), Some(permit)) = (head, permit) else {
+            match judgement {
+                Judgement::Accept => verdict.accept(),
+                Judgement::Ignore => verdict.ignore(),
+                Judgement::Reject => verdict.reject(),
+            }
+            continue;
+        };
         let this = local.clone();
         local.tasks.spawn(async move {
-            if let Err(error) = fetch_list(&this, source, head).await {
+            let mut fetching = pin!(fetch_list(&this, source, via, head));
+            // A head that counts is passed on once its list is here, if that does not take long.
+            let fetched = tokio::time::timeout(pace::PASS_ON, &mut fetching).await;
+            verdict.accept();
+            let fetched = match fetched {
+                Ok(fetched) => fetched,
+                Err(_) => fetching.await,
+            };
+            if let Err(error) = fetched {
                 tracing::debug!(%source, %error, "cannot fetch a catalog");
             }
             drop(permit);
@@ -155,38 +167,35 @@ fn fault(local: &Local, source: Peer, error: &SignedError) -> Judgement {
     }
 }
 
-async fn fetch_list(local: &Local, source: Peer, head: Head) -> Result<()> {
+async fn fetch_list(local: &Local, source: Peer, via: Peer, head: Head) -> Result<()> {
     let swarm = local.swarm()?;
-    let mut tries = 0;
-    let answer = loop {
-        let answer = swarm.request(source, Request::Block(head.list)).await;
-        tries += 1;
-        // The connection over which the head came may be a neighbour's; ours takes a moment.
-        match &answer {
-            Ok(Response::Busy { .. } | Response::NotHeld) | Err(_) if tries < TRIES => {
-                tokio::time::sleep(RETRY * tries).await;
+    let begun = Instant::now();
+    // The author last: the connection over which the head came may take a moment to be known, and
+    // who passed it on may be fetching the list itself.
+    let tries = pace::LIST_PAUSES.map(|pause| (via, pause));
+    let last = (source, pace::LIST_PAUSES[2]);
+    let mut answer = Err(HiveError::new(ErrorKind::Unreachable, "no answer"));
+    for (peer, pause) in tries.into_iter().chain([last]) {
+        tokio::time::sleep_until(begun + pause).await;
+        answer = match swarm.request(peer, Request::Block(head.list)).await {
+            Ok(Response::Block(bytes)) if head.list.names(&bytes) => Ok(bytes),
+            Ok(Response::Block(_)) => {
+                Err(HiveError::new(ErrorKind::Verification, "not the list that was announced"))
             }
-            _ => break answer,
+            Ok(_) => Err(HiveError::new(ErrorKind::NotFound, "no list")),
+            Err(error) => Err(HiveError::caused(ErrorKind::Unreachable, "no answer", &error)),
+        };
+        if answer.is_ok() {
+            break;
         }
-    };
-    let bytes = match answer {
-        Ok(Response::Block(bytes)) if head.list.names(&bytes) => bytes,
-        Ok(_) => {
-            return Err(HiveError::new(ErrorKind::Verification, "not the list that was announced"));
-        }
-        Err(error) => {
-            return Err(hive_api::HiveError::caused(
-                hive_api::ErrorKind::Unreachable,
-                "no answer",
-                &error,
-            ));
-        }
-    };
+    }
+    let bytes = answer?;
     let this = local.clone();
-    let bytes_len = bytes.len();
-    let cards = blocking(move || verify_cards(&this, &bytes)).await?;
+    let bytes = Bytes::from(bytes.into_vec());
+    let list = bytes.clone();
+    let cards = blocking(move || verify_cards(&this, &list)).await?;
     tracing::debug!(%source, n_cards = cards.len(), "catalog");
-    local.catalog.put(source, &head, bytes_len, cards);
+    local.catalog.put(source, &head, bytes, cards);
     Ok(())
 }
 

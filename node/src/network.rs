@@ -6,6 +6,7 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 use hive_api::{ErrorKind, HiveError, Offer, PeerSummary, Result, SearchRequest};
 use hive_protocol::BlockId;
+use hive_protocol::catalog::pace;
 use hive_protocol::message::{Request, Response};
 use hive_store as store;
 use hive_swarm as swarm;
@@ -99,7 +100,7 @@ impl Local {
         let begun = Instant::now();
         {
             let mut last = self.asked_others.lock().expect("no holder of this lock panics");
-            if last.is_some_and(|last| last.elapsed() < announce::NEWCOMERS) {
+            if last.is_some_and(|last| last.elapsed() < pace::NEWCOMERS) {
                 return;
             }
             *last = Some(begun);
@@ -117,7 +118,7 @@ impl Local {
         let peers = swarm.connected().await.into_iter().take(ASKED).map(ask);
         let will: Vec<_> = join_all(peers).await.into_iter().flatten().collect();
         let told = |peer: &swarm::Peer| self.catalog.heard_since(*peer, begun);
-        let deadline = tokio::time::Instant::from_std(begun) + announce::NEWCOMERS + ANSWER;
+        let deadline = tokio::time::Instant::from_std(begun) + pace::NEWCOMERS + ANSWER;
         let mut changes = self.catalog.changes();
         while !will.iter().all(told) {
             tokio::select! {

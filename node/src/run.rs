@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use hive_api::{
-    Device, EmbedRequest, Embeddings, ErrorKind, Events, Finish, GenerateRequest, Generated,
-    HiveError, LoadedModel, Output, Result, RunEvent, RunRequest,
+    Device, EmbedRequest, Embeddings, ErrorKind, Events, FetchEvent, FetchRequest, Finish,
+    GenerateRequest, Generated, HiveError, LoadedModel, Output, Result, RunEvent, RunRequest,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,12 +14,16 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::engines::fit::{self, Measured};
 use crate::engines::{self, Entering, Lease};
 use crate::errors;
-use crate::local::{Local, blocking, send_last};
+use crate::fetch::Arrival;
+use crate::local::{Local, blocking, parse_id, send_last};
 
 /// Events that may wait for their reader; then the answer waits in the worker's bounded mailbox.
 const EVENTS: usize = 64;
 /// Tokens that say how fast a model is.
 const ENOUGH: u32 = 8;
+
+/// Where the events of a request go.
+type Teller = mpsc::Sender<Result<RunEvent>>;
 
 impl Local {
     /// Continues a prompt; dropping the stream stops it. Too many requests are refused before there
@@ -26,14 +31,35 @@ impl Local {
     pub(crate) async fn run_model(&self, request: RunRequest) -> Result<Events<RunEvent>> {
         let asked = Instant::now();
         let (store, model) = (self.store.clone(), request.model.clone());
+        let fetch = request.fetch && !blocking(move || engines::is_here(&store, &model)).await?;
+        if fetch {
+            let wanted = FetchRequest { model: request.model.clone(), ..FetchRequest::default() };
+            let follow = self.fetch_model(wanted).await?;
+            return Ok(self.tell(move |local, events| {
+                local.answer_while_it_arrives(follow, request, asked, events).boxed()
+            }));
+        }
+        let entering = self.enter(&request).await?;
+        Ok(self.tell(move |local, events| local.answer(entering, request, asked, events).boxed()))
+    }
+
+    async fn enter(&self, request: &RunRequest) -> Result<Entering> {
+        let (store, model) = (self.store.clone(), request.model.clone());
         let source = blocking(move || engines::find(&store, &model)).await?;
-        let entering = self.engines.enter(&source, request.device, request.keep_alive)?;
+        self.engines.enter(&source, request.device, request.keep_alive)
+    }
+
+    /// Does something that tells events, for as long as somebody listens.
+    fn tell<W>(&self, work: W) -> Events<RunEvent>
+    where
+        W: for<'a> FnOnce(&'a Self, &'a Teller) -> BoxFuture<'a, Result<()>> + Send + 'static,
+    {
         self.engines.with_figures(|figures| figures.requests += 1);
         let (events, stream) = mpsc::channel(EVENTS);
         let local = self.clone();
         self.tasks.spawn(async move {
             let ended = tokio::select! {
-                ended = local.answer(entering, request, asked, &events) => ended,
+                ended = work(&local, &events) => ended,
                 () = local.stop.cancelled() => Err(errors::stopping()),
                 // Dropping the answer on the way out cancels it.
                 () = events.closed() => {
@@ -46,7 +72,72 @@ impl Local {
                 send_last(&events, Err(error), &local.stop).await;
             }
         });
-        Ok(Box::pin(ReceiverStream::new(stream)))
+        Box::pin(ReceiverStream::new(stream))
+    }
+
+    /// Follows a fetch and answers as soon as what has come is enough.
+    async fn answer_while_it_arrives(
+        &self,
+        mut follow: Events<FetchEvent>,
+        request: RunRequest,
+        asked: Instant,
+        events: &Teller,
+    ) -> Result<()> {
+        let source = loop {
+            let event = follow.next().await.unwrap_or_else(|| Err(errors::stopping()))?;
+            let told = event.clone();
+            show(event, events).await;
+            match told {
+                FetchEvent::Manifest { cid, .. } => {
+                    if let Some(source) = self.find_arriving(&cid).await? {
+                        break source;
+                    }
+                }
+                FetchEvent::Done { cid, .. } => {
+                    let request = RunRequest { model: cid, ..request };
+                    let entering = self.enter(&request).await?;
+                    return self.answer(entering, request, asked, events).await;
+                }
+                _ => {}
+            }
+        };
+        let entering = self.engines.enter(&source, request.device, request.keep_alive)?;
+        let mut answer = std::pin::pin!(self.answer(entering, request, asked, events));
+        let mut is_over = false;
+        let ended = loop {
+            tokio::select! {
+                ended = &mut answer => break ended,
+                event = follow.next(), if !is_over => match event {
+                    Some(event) => {
+                        let event = event?;
+                        is_over = matches!(event, FetchEvent::Done { .. });
+                        show(event, events).await;
+                    }
+                    None => is_over = true,
+                },
+            }
+        };
+        if ended.is_err() {
+            // If the fetch ended the model, then why the fetch ended is the news.
+            while let Some(Some(event)) = follow.next().now_or_never() {
+                event?;
+            }
+        } else {
+            // An answer can be complete before the model is: the rest still comes.
+            self.tasks.spawn(async move { while follow.next().await.is_some() {} });
+        }
+        ended
+    }
+
+    /// What can be loaded of a model whose fetch has just begun.
+    async fn find_arriving(&self, cid: &str) -> Result<Option<engines::Source>> {
+        let id = parse_id(cid)?;
+        let Some(running) = self.fetches.running(&id) else { return Ok(None) };
+        let (store, tasks) = (self.store.clone(), self.tasks.clone());
+        blocking(move || {
+            engines::find_arriving(&store, id, |file| Arrival::new(running, file, tasks))
+        })
+        .await
     }
 
     /// Waits for the model and a place, and tells what becomes of the prompt.
@@ -55,7 +146,7 @@ impl Local {
         entering: Entering,
         request: RunRequest,
         asked: Instant,
-        events: &mpsc::Sender<Result<RunEvent>>,
+        events: &Teller,
     ) -> Result<()> {
         // A reader who left is noticed beside this, by the end of the channel.
         let send = async |event| drop(events.send(Ok(event)).await);
@@ -197,6 +288,18 @@ impl Local {
             Err(HiveError::new(ErrorKind::NotFound, format!("`{text}` is not loaded"))
                 .hint("`hive ps` lists the models that are"))
         }
+    }
+}
+
+/// Tells what happens in a fetch. That it is a little further need not be heard each time.
+async fn show(progress: FetchEvent, events: &Teller) {
+    let is_dispensable = matches!(progress, FetchEvent::Progress { .. });
+    let event = Ok(RunEvent::Fetching { progress });
+    if is_dispensable {
+        let _ = events.try_send(event);
+    } else {
+        // A reader who left is noticed by the end of the channel.
+        let _ = events.send(event).await;
     }
 }
 

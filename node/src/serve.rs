@@ -6,7 +6,6 @@
 mod chunks;
 mod history;
 mod limiter;
-mod slots;
 
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 pub(crate) use chunks::run as serve_chunks;
 
 use crate::announce::ANNOUNCE;
+use crate::catalog::Catalog;
 use crate::local::{Local, blocking};
 use crate::{errors, reach};
 use history::History;
@@ -53,11 +53,15 @@ pub(crate) async fn serve_requests(local: Local, mut requests: mpsc::Receiver<In
                 reply.send(hello(&this).await);
                 return drop(permit);
             }
+            if let Request::Have { id, .. } = &request {
+                this.fetches.asked_by(*id, peer);
+            }
             if !this.config.serve {
                 reply.send(Response::NotHeld);
                 return drop(permit);
             }
-            let answer = blocking(move || answer(&this.store, &history, request)).await;
+            let answer =
+                blocking(move || answer(&this.store, &this.catalog, &history, request)).await;
             reply.send(answer.unwrap_or_else(|error| {
                 tracing::warn!(%peer, %error, "cannot answer");
                 Response::Busy { retry_ms: RETRY_MS }
@@ -79,12 +83,21 @@ async fn hello(local: &Local) -> Response {
     Response::Hello { features, agent: crate::AGENT.into() }
 }
 
-fn answer(store: &store::Store, history: &History, request: Request) -> Result<Response> {
+fn answer(
+    store: &store::Store,
+    catalog: &Catalog,
+    history: &History,
+    request: Request,
+) -> Result<Response> {
     let index = |error: store::IndexError| errors::store("cannot read the index", &error);
     Ok(match request {
         Request::Block(id) => match store.block_for_peer(&id).map_err(index)? {
             Some(bytes) => Response::Block(ByteBuf::from(bytes)),
-            None => Response::NotHeld,
+            // Nobody could answer all who hear of a list from others, so each asks who told it.
+            None => match catalog.list(&id) {
+                Some(list) => Response::Block(ByteBuf::from(list)),
+                None => Response::NotHeld,
+            },
         },
         Request::Have { id, since } => match store.offer(&id).map_err(index)? {
             Some(offer) => {

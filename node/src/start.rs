@@ -252,10 +252,19 @@ fn open_home(config: &Config) -> Result<(Store, SigningKey, SigningKey)> {
                 HiveError::caused(ErrorKind::Failed, message, &error)
                     .hint("a newer hive wrote it; use that one, or another home")
             }
+            store::OpenError::Index(index) if index.is_damaged() => {
+                HiveError::caused(ErrorKind::Failed, message, &error).hint(
+                    "the models are untouched: restore `index.sqlite` from a backup, or move it \
+                     and its `-wal` away and `hive add` what is in `models`",
+                )
+            }
             error => errors::store(message, error),
         }
     })?;
     let key = |error: KeyError| {
+        if store::is_full(&error) {
+            return errors::store("cannot keep this home's keys", &error);
+        }
         HiveError::caused(ErrorKind::Failed, "cannot use this home's keys", &error)
             .hint("restore the file from a backup, or make it readable to you alone (chmod 600)")
     };
@@ -381,8 +390,6 @@ async fn start_api(local: &Local, address: SocketAddr) -> Result<hive_http::Serv
     options.observer = Some(Arc::new(move |served: &hive_http::Served<'_>| {
         metrics.count(served.method, served.route, served.status, served.seconds);
     }));
-    hive_http::Server::start(options, Arc::new(local.clone())).await.map_err(|error| {
-        HiveError::caused(ErrorKind::Failed, format!("cannot serve the local API on {address}"), &error)
-            .hint("another program has the port; choose another with `--api ADDR`, or turn it off with `--api off`")
-    })
+    let started = hive_http::Server::start(options, Arc::new(local.clone())).await;
+    started.map_err(|error| errors::api(address, &error))
 }

@@ -1,5 +1,5 @@
-//! `hive run`: chat with a model, or have it answer or continue a prompt. It is fetched first if it
-//! is not here.
+//! `hive run`: chat with a model, or have it answer or continue a prompt. A model that is not here is
+//! fetched: before a chat begins, and while a prompt is answered.
 
 pub(crate) mod prompt;
 pub(crate) mod sampling;
@@ -20,9 +20,9 @@ use crate::commands::fetch;
 use crate::failure::usage;
 use crate::model::ModelRef;
 use crate::node::Need;
-use crate::session::Session;
+use crate::session::{Session, resumable};
 use crate::units;
-use prompt::{Form, Prompts};
+use prompt::{Ended, Form, Prompts};
 use sampling::SamplingArgs;
 
 /// The file in the home that keeps what was typed in chats.
@@ -33,7 +33,9 @@ const PROMPT_LEN: u64 = 4 << 20;
 /// Bytes of a template or a schema at most.
 const FILE_LEN: u64 = 1 << 20;
 
-/// Chat with a model, or have it answer or continue a prompt; fetches the model first if it is not here
+/// Chat with a model, or have it answer or continue a prompt; fetches the model if it is not here
+///
+/// A model that is being fetched answers a prompt as soon as the bytes are here that this takes.
 ///
 /// Without a prompt, on a terminal, it is a chat. With one, a model that has a chat template of its
 /// own answers, and a base model continues the text; `--chat` and `--raw` decide otherwise.
@@ -270,7 +272,11 @@ pub(crate) async fn run(args: RunArgs, session: &Session) -> anyhow::Result<()> 
     if local {
         return Ok(());
     }
-    let fetch = FetchRequest { model: args.model.clone(), ..FetchRequest::default() };
+    if let Task::Prompt(..) = work.task {
+        let answering = async |hive: &dyn Hive| work.while_it_arrives(hive).await;
+        return session.with_node(Need::Network, answering).await.map_err(resumable);
+    }
+    let fetch = work.fetch();
     let fetching =
         async |hive: &dyn Hive| fetch::follow(fetch.clone(), hive, printer, printer.json()).await;
     let fetched = session.with_lasting_node(Need::Network, fetching).await?;
@@ -303,14 +309,38 @@ impl Work<'_> {
             }
             Task::Prompt(request, prompt) => {
                 let request = RunRequest { model, ..request.clone() };
-                let prompts = Prompts {
-                    text: prompt.clone(),
-                    system: self.args.system.clone(),
-                    template: self.template.clone(),
-                };
-                prompt::generate(request, &prompts, self.args.form(), hive, printer, stats).await
+                let prompts = self.prompts(prompt);
+                let form = self.args.form();
+                prompt::generate(request, &prompts, form, hive, printer, stats).await.map(|_| ())
             }
         }
+    }
+
+    fn prompts(&self, prompt: &str) -> Prompts {
+        Prompts {
+            text: prompt.to_owned(),
+            system: self.args.system.clone(),
+            template: self.template.clone(),
+        }
+    }
+
+    fn fetch(&self) -> FetchRequest {
+        FetchRequest { model: self.args.model.clone(), ..FetchRequest::default() }
+    }
+
+    /// Answers a prompt with a model that is not here, as it comes, and waits for the rest of it.
+    async fn while_it_arrives(&self, hive: &dyn Hive) -> anyhow::Result<()> {
+        let Task::Prompt(request, prompt) = &self.task else { return Ok(()) };
+        let printer = &self.session.printer;
+        let stats = self.args.stats || printer.verbose() > 0;
+        let request = RunRequest { fetch: true, ..request.clone() };
+        let (prompts, form) = (self.prompts(prompt), self.args.form());
+        let ended = prompt::generate(request, &prompts, form, hive, printer, stats).await?;
+        if ended == Ended::BeforeTheModel {
+            printer.talk("the answer is complete; the rest of the model is still on its way");
+            fetch::follow(self.fetch(), hive, printer, false).await?;
+        }
+        Ok(())
     }
 }
 

@@ -27,6 +27,16 @@ fn a_prompt_is_a_turn_for_a_model_with_a_template_and_text_for_a_base_model() {
     assert_eq!(names, ["loaded", "text", "done"], "each once, however often it was asked");
 }
 
+/// What a model is shows only when its header has come: until then its prompt is text. The node has
+/// one place, and forgets a fetch that nobody follows.
+#[test]
+fn a_prompt_that_turns_out_to_be_a_turn_is_sent_again_while_the_model_arrives() {
+    let user = User::new();
+    let served = user.fake();
+    assert_eq!(user.run(&["run", OFFERED, "hello"]).ok(), "[1] you said HELLO\n");
+    assert!(matches!(served.fake.last().prompt, Prompt::Chat(_)));
+}
+
 /// Whoever offers a model under the name of the user's file would have his answer for it.
 #[test]
 fn a_file_is_taken_before_what_others_offer_under_its_name() {

@@ -31,6 +31,9 @@ pub(crate) struct Fake {
     asked: Mutex<Vec<RunRequest>>,
     pub(crate) searched: Mutex<Vec<SearchRequest>>,
     pub(crate) embedded: Mutex<Vec<EmbedRequest>>,
+    /// Who follows the fetch of [`OFFERED`], and who holds the only place of the model.
+    followers: Arc<()>,
+    place: Arc<()>,
 }
 
 /// The fake and the server that it is behind, until it is dropped.
@@ -73,7 +76,41 @@ fn info(model: &str) -> ModelInfo {
     }
 }
 
+/// How many there are of something besides the one that the fake keeps.
+fn held(thing: &Arc<()>) -> usize {
+    Arc::strong_count(thing) - 1
+}
+
 impl Fake {
+    /// Runs a model that is being fetched, which ends with the answer to a turn of a chat. The node
+    /// has one place, and a fetch goes on for as long as somebody follows it.
+    fn run_arriving(&self, request: &RunRequest) -> Result<Events<RunEvent>> {
+        if held(&self.place) > 0 {
+            return Err(HiveError::new(ErrorKind::Busy, "one request at a time"));
+        }
+        let is_first = self.asked.lock().unwrap().iter().all(|asked| asked.model != OFFERED);
+        if held(&self.followers) == 0 && !is_first {
+            return Err(HiveError::new(ErrorKind::Failed, "the fetch has ended"));
+        }
+        let (cid, path) = ("bafyr4iabc".to_owned(), "/models/x".into());
+        let manifest =
+            FetchEvent::Manifest { cid: cid.clone(), name: OFFERED.into(), size: 9, present: 0 };
+        let done = FetchEvent::Done { cid, path, bytes: 9, seconds: 1.0, peers: Vec::new() };
+        let fetching = |progress| Ok(RunEvent::Fetching { progress });
+        let loaded = RunEvent::Loaded { cid: None, seconds: 0.0, info: info(OFFERED) };
+        let mut events = vec![fetching(manifest), Ok(loaded)];
+        let is_turn = matches!(request.prompt, Prompt::Chat(_));
+        if is_turn {
+            let text = answer(&request.prompt);
+            let said = RunEvent::Text { text, tokens: Vec::new() };
+            events.extend([fetching(done), Ok(said), Ok(RunEvent::Done(generated()))]);
+        }
+        let holds = (Arc::clone(&self.followers), Arc::clone(&self.place));
+        let rest = if is_turn { stream::empty().boxed() } else { stream::pending().boxed() };
+        let events = stream::iter(events).chain(rest);
+        Ok(events.inspect(move |_| drop(holds.clone())).boxed())
+    }
+
     /// What was said in the chats, one list of messages for each answer.
     pub(crate) fn chats(&self) -> Vec<Vec<Message>> {
         let asked = self.asked.lock().unwrap();
@@ -86,6 +123,17 @@ impl Fake {
 
     pub(crate) fn last(&self) -> RunRequest {
         self.asked.lock().unwrap().last().cloned().unwrap()
+    }
+}
+
+fn generated() -> Generated {
+    Generated {
+        finish: Finish::Stop,
+        prompt_tokens: 80,
+        cached_tokens: 60,
+        generated_tokens: 10,
+        prompt_seconds: 0.1,
+        generate_seconds: 0.1,
     }
 }
 
@@ -103,6 +151,11 @@ fn answer(prompt: &Prompt) -> String {
 #[async_trait]
 impl Hive for Fake {
     async fn run(&self, request: RunRequest) -> Result<Events<RunEvent>> {
+        if request.fetch {
+            let run = self.run_arriving(&request);
+            self.asked.lock().unwrap().push(request);
+            return run;
+        }
         self.asked.lock().unwrap().push(request.clone());
         let text = answer(&request.prompt);
         let loaded = RunEvent::Loaded { cid: None, seconds: 0.0, info: info(&request.model) };
@@ -115,14 +168,7 @@ impl Hive for Fake {
         if text.ends_with(&ENDLESS.to_uppercase()) {
             return Ok(begun.chain(stream::pending()).boxed());
         }
-        let done = RunEvent::Done(Generated {
-            finish: Finish::Stop,
-            prompt_tokens: 80,
-            cached_tokens: 60,
-            generated_tokens: 10,
-            prompt_seconds: 0.1,
-            generate_seconds: 0.1,
-        });
+        let done = RunEvent::Done(generated());
         Ok(begun.chain(stream::iter([Ok(done)])).boxed())
     }
 
@@ -201,7 +247,10 @@ impl Hive for Fake {
         no()
     }
     async fn fetch(&self, _: FetchRequest) -> Result<Events<FetchEvent>> {
-        no()
+        let follower = Arc::clone(&self.followers);
+        let searching = FetchEvent::Searching { cid: "bafyr4iabc".into() };
+        let events = stream::iter([Ok(searching)]).chain(stream::pending());
+        Ok(events.inspect(move |_| drop(follower.clone())).boxed())
     }
     async fn look(&self, _: PullRequest) -> Result<Listing> {
         no()

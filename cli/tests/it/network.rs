@@ -59,7 +59,20 @@ fn model_is_fetched_run_and_told_of_in_json() {
     let third = User::new();
     let mut all = args.to_vec();
     all.extend(["--bootstrap", node.address()]);
-    assert_eq!(third.run(&all).ok(), here.ok());
+    let ran = third.run(&all);
+    assert_eq!(ran.ok(), here.ok());
+    assert!(ran.stderr.contains("fetching"), "{ran:?}");
+    // In JSON the fetch's events are inside of the run's, and the last one is the answer's.
+    all.insert(0, "--json");
+    let fourth = User::new().run(&all);
+    let events: Vec<Value> =
+        fourth.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events[0]["event"], "fetching");
+    assert_eq!(events[0]["progress"]["cid"], *cid);
+    let texts = events.iter().filter(|event| event["event"] == "text");
+    let text: String = texts.map(|event| event["text"].as_str().unwrap()).collect();
+    assert_eq!(text.trim_end(), here.ok().trim_end());
+    assert_eq!(events.last().unwrap()["event"], "done");
     // Again there is nothing to fetch, and no need of anybody.
     drop(node);
     assert_eq!(reader.run(&["fetch", cid]).code, Some(0));

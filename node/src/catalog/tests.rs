@@ -34,6 +34,10 @@ fn card(name: &str, id: &[u8]) -> Verified<Card> {
     Verified { publisher, statement }
 }
 
+fn list(len: usize) -> Bytes {
+    vec![0; len].into()
+}
+
 fn head(node: Peer, seq: u64) -> Head {
     let list = BlockId::of(&seq.to_be_bytes());
     Head { v: 1, node: node.node_key().unwrap(), seq, list, count: 1, issued: 0, expires: 100 }
@@ -42,8 +46,8 @@ fn head(node: Peer, seq: u64) -> Head {
 #[test]
 fn a_list_that_arrives_late_does_not_replace_a_newer_one() {
     let (catalog, node) = (Catalog::default(), node(1));
-    catalog.put(node, &head(node, 2), 100, vec![card("new", b"new")]);
-    catalog.put(node, &head(node, 1), 100, vec![card("old", b"old")]);
+    catalog.put(node, &head(node, 2), list(100), vec![card("new", b"new")]);
+    catalog.put(node, &head(node, 1), list(100), vec![card("old", b"old")]);
     assert_eq!(catalog.by_name("old"), NameMatch::Unknown);
     assert_eq!(catalog.by_name("new"), NameMatch::One(BlockId::of(b"new")));
     assert_eq!(catalog.holders(BlockId::of(b"new")), [node]);
@@ -52,10 +56,10 @@ fn a_list_that_arrives_late_does_not_replace_a_newer_one() {
 #[test]
 fn a_flood_costs_the_flooder_and_not_the_small() {
     let (catalog, small) = (Catalog::default(), node(1));
-    catalog.put(small, &head(small, 1), 1000, vec![card("small", b"small")]);
+    catalog.put(small, &head(small, 1), list(1000), vec![card("small", b"small")]);
     for byte in 2..40 {
         let flooder = node(byte);
-        catalog.put(flooder, &head(flooder, 1), 4 << 20, vec![card("flood", &[byte])]);
+        catalog.put(flooder, &head(flooder, 1), list(4 << 20), vec![card("flood", &[byte])]);
     }
     assert_eq!(catalog.by_name("small"), NameMatch::One(BlockId::of(b"small")));
     assert!(catalog.n_nodes() <= 17, "64 MiB hold 16 lists of 4 MiB: {}", catalog.n_nodes());
@@ -65,8 +69,8 @@ fn a_flood_costs_the_flooder_and_not_the_small() {
 fn one_name_for_two_models_is_several_and_what_ended_is_forgotten() {
     let catalog = Catalog::default();
     let (a, b) = (node(1), node(2));
-    catalog.put(a, &head(a, 1), 100, vec![card("twin", b"one")]);
-    catalog.put(b, &head(b, 1), 100, vec![card("twin", b"two")]);
+    catalog.put(a, &head(a, 1), list(100), vec![card("twin", b"one")]);
+    catalog.put(b, &head(b, 1), list(100), vec![card("twin", b"two")]);
     assert!(matches!(catalog.by_name("twin"), NameMatch::Several(ids) if ids.len() == 2));
     let twins = SearchRequest { text: "TWIN".into(), ..SearchRequest::default() };
     assert_eq!(catalog.search(&twins, |_| false, |_| None).len(), 2);
@@ -81,7 +85,7 @@ fn a_search_takes_kind_size_and_fit_and_finds_peers_by_name() {
     data.statement.kind = Kind::Dataset;
     let mut large = card("large", b"large");
     (large.statement.size, large.statement.parameters) = (1000, Some(7));
-    catalog.put(node, &head(node, 1), 100, vec![card("small", b"small"), large, data]);
+    catalog.put(node, &head(node, 1), list(100), vec![card("small", b"small"), large, data]);
     catalog.put_name(node, Some("kit\u{202e}chen"));
     let found = |request: SearchRequest| -> Vec<String> {
         let offers = catalog.search(&request, |_| false, |size| Some(size < 100));

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-use hive_api::EngineOptions;
+use hive_api::{EngineOptions, Gate, Gated};
 use hive_inference as inference;
 use hive_protocol::BlockId;
 use hive_store::Store;
@@ -23,12 +23,17 @@ pub(crate) fn needed(inputs: &mut [Input], options: &EngineOptions) -> u64 {
     let context = options.context.map_or(CONTEXT, |limit| CONTEXT.min(u64::from(limit)));
     let (mut files, mut known) = (0_u64, None);
     for input in inputs {
-        let len = input.file.metadata().map_or(0, |metadata| metadata.len());
+        let of_disk = || input.file.metadata().map_or(0, |metadata| metadata.len());
+        let len = input.gate.as_ref().map_or_else(of_disk, Gate::size);
         if input.path.ends_with("config.json") {
             known = known.or(by_config(&mut input.file, context));
         } else if !input.path.to_lowercase().ends_with(".json") {
             files = files.saturating_add(len);
-            if let Ok((header, _)) = inference::read_header(&mut input.file) {
+            // Of a file that is arriving it waits for the header.
+            let reader = input.file.try_clone().map(|file| Gated::new(file, input.gate.clone()));
+            if let Ok(mut reader) = reader
+                && let Ok((header, _)) = inference::read_arriving_header(&mut reader)
+            {
                 known = inference::memory_needed(&header, context).ok();
             }
         }
@@ -95,7 +100,7 @@ mod tests {
     fn input(bytes: &[u8]) -> Input {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        Input { path: "m.gguf".into(), file, at: "m.gguf".into() }
+        Input { path: "m.gguf".into(), file, at: "m.gguf".into(), gate: None }
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use hive_api::{ErrorKind, HiveError, Result};
-use hive_protocol::{BlockId, TreePath};
+use hive_protocol::{BlockId, Name, TreePath};
 use hive_store::{self as store, Store};
 use hive_worker::{Input, limits};
 
+use crate::fetch::Arrival;
 use crate::{errors, library};
 
 /// A model that can be loaded.
@@ -33,6 +34,8 @@ enum Files {
     Single,
     /// On this disk: names as a tree would have them, and places.
     Disk(Vec<(String, PathBuf)>),
+    /// The one file of a model of the store that is being fetched.
+    Arriving(Arrival),
 }
 
 /// Finds what to load: a file or directory by its path, or a whole model of the store. Blocks.
@@ -63,6 +66,38 @@ pub(crate) fn find(store: &Store, model: &str) -> Result<Source> {
     // used.
     source.open_first(store)?;
     Ok(source)
+}
+
+/// Whether there is nothing to fetch of a model: it is all here, a file of this disk, or a path and
+/// no name. Blocks.
+pub(crate) fn is_here(store: &Store, model: &str) -> Result<bool> {
+    let Ok(id) = store.resolve(model) else {
+        // Names have slashes too: what could be one is a path only if something is there.
+        return Ok(model.parse::<Name>().is_err() || Path::new(model).exists());
+    };
+    let found = store.get(&id).map_err(|error| errors::store("cannot read the index", &error))?;
+    Ok(found.is_some_and(|model| model.state == store::State::Whole))
+}
+
+/// What to load of a model that is being fetched: its one GGUF file. None if it can only be loaded
+/// when it is whole. Blocks.
+pub(crate) fn find_arriving(
+    store: &Store,
+    id: BlockId,
+    arrival: impl FnOnce(store::Arriving) -> Arrival,
+) -> Result<Option<Source>> {
+    let index = |error: &store::IndexError| errors::store("cannot read the index", error);
+    let named = store.get(&id).map_err(|error| index(&error))?;
+    let name = named.map_or_else(|| id.to_string(), |model| model.name.to_string());
+    let files = store.files(&id).map_err(|error| index(&error))?;
+    let paths = files.into_iter().map(|file| file.path).collect();
+    let chosen = choose(&name, paths, TreePath::as_str)?;
+    let [path] = chosen.as_slice() else { return Ok(None) };
+    let file = store
+        .arriving(&id, Some(path))
+        .map_err(|error| errors::store(format!("cannot open `{name}`"), &error))?;
+    let files = Files::Arriving(arrival(file));
+    Ok(Some(Source { id: Some(id), name, bytes: id.to_string(), path: PathBuf::new(), files }))
 }
 
 fn find_on_disk(path: &Path) -> Result<Source> {
@@ -162,12 +197,26 @@ fn choose<T>(model: &str, files: Vec<T>, name: impl Fn(&T) -> &str) -> Result<Ve
 }
 
 impl Source {
+    /// Whether it is being fetched.
+    pub(crate) fn is_arriving(&self) -> bool {
+        matches!(self.files, Files::Arriving(_))
+    }
+
     /// Opens the files; those of the store are what their ids say. Blocks.
     pub(crate) fn open(&self, store: &Store) -> Result<Vec<Input>> {
         match &self.files {
             Files::Single => Ok(vec![self.open_stored(store, None)?]),
             Files::Tree(paths) => {
                 paths.iter().map(|path| self.open_stored(store, Some(path))).collect()
+            }
+            Files::Arriving(arrival) => {
+                let failed = |error: store::OpenModelError| {
+                    errors::store(format!("cannot open `{}`", self.name), &error)
+                };
+                let (file, at) = arrival.file().open().map_err(failed)?;
+                let path =
+                    at.file_name().map_or_else(String::new, |name| name.display().to_string());
+                Ok(vec![Input { path, file, at, gate: Some(arrival.gate()) }])
             }
             Files::Disk(files) => files
                 .iter()
@@ -176,7 +225,7 @@ impl Source {
                         let message = format!("cannot open `{}`", at.display());
                         HiveError::caused(ErrorKind::Usage, message, &error)
                     })?;
-                    Ok(Input { path: name.clone(), file, at: at.clone() })
+                    Ok(Input { path: name.clone(), file, at: at.clone(), gate: None })
                 })
                 .collect(),
         }
@@ -186,7 +235,7 @@ impl Source {
         match &self.files {
             Files::Single => self.open_stored(store, None).map(Some),
             Files::Tree(paths) => self.open_stored(store, paths.first()).map(Some),
-            Files::Disk(_) => Ok(None),
+            Files::Disk(_) | Files::Arriving(_) => Ok(None),
         }
     }
 
@@ -209,7 +258,7 @@ impl Source {
         let name =
             || open.path.file_name().map_or_else(String::new, |name| name.display().to_string());
         let name = path.map_or_else(name, ToString::to_string);
-        Ok(Input { path: name, file: open.file, at: open.path })
+        Ok(Input { path: name, file: open.file, at: open.path, gate: None })
     }
 }
 
@@ -230,6 +279,18 @@ mod tests {
         assert_eq!(chosen(&["a.gguf", "b.gguf"]), Err(ErrorKind::Usage));
         assert_eq!(chosen(&["README.md", "x.bin"]), Err(ErrorKind::Failed));
         assert_eq!(chosen(&["anything"]), Ok(vec!["anything".to_owned()]));
+    }
+
+    #[test]
+    fn a_name_with_a_slash_is_fetched_and_a_path_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("home"), store::Options::default()).unwrap();
+        assert!(!is_here(&store, "Qwen/Qwen3").unwrap());
+        // Nobody calls a model that, so that it is not there is all there is to say.
+        let file = dir.path().join("m.gguf");
+        assert!(is_here(&store, file.to_str().unwrap()).unwrap());
+        // The tests of a crate run in its directory.
+        assert!(is_here(&store, "src/engines.rs").unwrap());
     }
 
     #[cfg(unix)]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use hive_api::{ErrorKind, FetchEvent, HiveError, Result};
-use hive_fetch::{End, Planner, RequestId, Step, Strike};
+use hive_fetch::{End, Planner, RequestId, Roster, Step, Strike};
 use hive_protocol::{BlockId, Geometry};
 use hive_store::Partial;
 use hive_swarm::{Client, Peer, SwarmEvent};
@@ -22,7 +22,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use self::peers::{HaveAnswer, Known};
+use self::peers::HaveAnswer;
 use super::blocks;
 use super::relayed::Barred;
 use super::report::Report;
@@ -54,8 +54,7 @@ pub(crate) struct Driver<'a> {
     planner: Planner,
     running: &'a Running,
     start: Instant,
-    known: HashMap<Peer, Known>,
-    peers: Vec<Peer>,
+    roster: Roster<Peer>,
     requests: HashMap<RequestId, (Peer, AbortHandle, Arc<AtomicU32>)>,
     transfers: JoinSet<()>,
     haves: JoinSet<HaveAnswer>,
@@ -67,7 +66,7 @@ pub(crate) struct Driver<'a> {
     barred: Barred,
     unsynced: u32,
     told_first: bool,
-    /// Whether followers heard of verified bytes.
+    /// Whether followers heard at once of the first group that came.
     told_bytes: bool,
 }
 
@@ -92,8 +91,7 @@ impl<'a> Driver<'a> {
             planner,
             running,
             start: Instant::now(),
-            known: HashMap::new(),
-            peers: Vec::new(),
+            roster: Roster::default(),
             requests: HashMap::new(),
             transfers: JoinSet::new(),
             haves: JoinSet::new(),
@@ -164,6 +162,11 @@ impl<'a> Driver<'a> {
                 }
                 Some(Ok((peer, answer))) = self.haves.join_next() => self.on_have(peer, answer).await?,
                 Some(peer) = found.recv() => self.on_candidate(peer),
+                demands = self.running.demanded().next() => {
+                    for demand in demands {
+                        self.planner.demand(demand);
+                    }
+                }
                 Some(ended) = self.transfers.join_next() => self.on_transfer_end(ended),
                 event = events.recv() => match event {
                     Ok(SwarmEvent::PeerDisconnected { peer }) => {
@@ -216,7 +219,7 @@ impl<'a> Driver<'a> {
             let now = self.now();
             match self.planner.next(now) {
                 Step::Request { id, peer, ranges } => {
-                    let peer_id = self.peers[peer.0 as usize];
+                    let peer_id = self.roster.peer(peer);
                     let last = Arc::new(AtomicU32::new(u32::MAX));
                     let transfer = Transfer {
                         id,
@@ -260,10 +263,7 @@ impl<'a> Driver<'a> {
                 self.planner.granted(request, &ranges);
                 let peer = self.requests.get(&request).map(|(peer, ..)| *peer);
                 if let Some(peer) = peer
-                    && self
-                        .known
-                        .get(&peer)
-                        .is_some_and(|known| !known.has_all && known.version < have)
+                    && self.roster.is_behind(peer, have)
                 {
                     self.ask_have(peer);
                 }
@@ -271,9 +271,8 @@ impl<'a> Driver<'a> {
             Note::Received { request, bytes } => self.planner.received(request, bytes, now),
             Note::Verified { request, group } => {
                 let peer = self.requests.get(&request).map(|(peer, ..)| *peer);
-                if let Some(known) = peer.and_then(|peer| self.known.get_mut(&peer)) {
-                    known.gave_at = Some(Instant::now());
-                    known.faults = 0;
+                if let Some(peer) = peer {
+                    self.roster.gave(peer, now);
                 }
                 let len = self.partial.geometry().group_len(group);
                 self.local.downloaded.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
@@ -281,10 +280,12 @@ impl<'a> Driver<'a> {
                     self.local.goodput.moved(peer, len);
                 }
                 self.planner.group_verified(request, group, now);
+                self.running.group_arrived(group);
                 self.unsynced += 1;
                 self.announce_first(group);
-                // That something came is news; how much more, the tick tells.
+                // That something came is news, also to a fetch that goes on; how much more, the tick tells.
                 if !self.told_bytes {
+                    self.told_bytes = true;
                     self.tell_progress();
                 }
             }
@@ -349,7 +350,7 @@ impl<'a> Driver<'a> {
 
     fn tell_progress(&mut self) {
         for (ix, stats) in self.planner.peers() {
-            let part = self.report.part(self.peers[ix.0 as usize]);
+            let part = self.report.part(self.roster.peer(ix));
             part.bytes = stats.verified_bytes;
             part.rate = if stats.in_flight > 0 { stats.rate.unwrap_or(0.0) } else { 0.0 };
         }
@@ -363,7 +364,6 @@ impl<'a> Driver<'a> {
         let event = self.report.progress(size - missing, size, self.start.elapsed(), |peer| {
             self.local.catalog.peer_name(peer)
         });
-        self.told_bytes |= missing < size;
         self.running.tell(event);
     }
 

@@ -1,10 +1,12 @@
-//! Who may have a model: the peers that the user named, the catalog, whoever is connected, the DHT.
+//! Who may have a model: the peers that the user named, the catalog, whoever is connected, the DHT,
+//! and whoever asks this node what it has of it, which is another reader.
 //!
 //! Says the same peer again in later rounds, so that one which left or had nothing is tried again.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+use hive_fetch::{Dice, Search};
 use hive_protocol::BlockId;
 use hive_swarm::{Client, Peer, SwarmEvent};
 use tokio::sync::{broadcast, mpsc};
@@ -17,10 +19,8 @@ use crate::local::Local;
 const CANDIDATES: usize = 64;
 /// Peers with a connection that are asked without a sign that they have it.
 const CONNECTED: usize = 64;
-/// Time between two rounds at first; it grows by half …
-const ROUND: Duration = Duration::from_secs(3);
-/// … up to this.
-const ROUND_MAX: Duration = Duration::from_mins(1);
+/// How often peers that the user named are tried again.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// Looks for peers that may have `id` until `cancel`.
 pub(crate) fn start(
@@ -45,49 +45,58 @@ pub(crate) fn start(
 
 /// Ends when nobody listens any more.
 async fn search(local: &Local, swarm: &Client, id: BlockId, candidates: &mpsc::Sender<Peer>) {
-    let mut wait = ROUND;
     let mut events = swarm.events();
-    // Who is said to have it.
-    let mut holders: HashSet<Peer> = HashSet::new();
+    let mut readers = local.fetches.readers();
+    let start = Instant::now();
+    let mut search = Search::new(CANDIDATES);
+    let mut dice = Dice::new(rand::random());
     loop {
-        let connected = swarm.connected().await.into_iter().take(CONNECTED);
+        let here: HashSet<Peer> = swarm.connected().await.into_iter().collect();
         let known = local.catalog.holders(id);
-        holders.extend(known.iter().take(CANDIDATES.saturating_sub(holders.len())));
-        for peer in known.into_iter().chain(connected) {
+        let known = search.round(known, |peer| here.contains(peer), &mut dice, start.elapsed());
+        for peer in known.into_iter().chain(here.into_iter().take(CONNECTED)) {
             if candidates.send(peer).await.is_err() {
                 return;
             }
         }
         let mut providers = swarm.providers(id).await;
-        let mut next = Instant::now() + wait;
         let mut searching = true;
         loop {
             let peer = tokio::select! {
                 provider = providers.recv(), if searching => {
                     searching = provider.is_some();
-                    holders.extend(provider.filter(|_| holders.len() < CANDIDATES));
+                    if let Some(peer) = provider {
+                        search.found(peer);
+                    }
                     provider
                 }
+                reader = readers.recv() => match reader {
+                    Ok((asked, peer)) if asked == id => Some(peer),
+                    // Who was missed asks again.
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => None,
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
                 event = events.recv() => match event {
-                    Ok(SwarmEvent::PeerIdentified { peer, speaks_hive: true, .. }) => Some(peer),
+                    Ok(SwarmEvent::PeerIdentified { peer, speaks_hive: true, .. }) => {
+                        search.met(peer);
+                        Some(peer)
+                    }
                     // A circuit that was cut, a line that broke: it may be back in a moment, and a
                     // fetch that has nobody else does not wait for a late round.
-                    Ok(SwarmEvent::PeerDisconnected { peer }) if holders.contains(&peer) => {
-                        wait = ROUND;
-                        next = next.min(Instant::now() + ROUND);
+                    Ok(SwarmEvent::PeerDisconnected { peer }) => {
+                        search.left(peer, start.elapsed());
                         None
                     }
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => None,
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                () = tokio::time::sleep_until(next), if !searching => break,
+                () = tokio::time::sleep_until(start + search.due()), if !searching => break,
             };
             let Some(peer) = peer else { continue };
             if candidates.send(peer).await.is_err() {
                 return;
             }
         }
-        wait = wait.mul_f64(1.5).min(ROUND_MAX);
     }
 }
 
@@ -99,7 +108,7 @@ async fn reach(swarm: &Client, from: &[String], candidates: &mpsc::Sender<Peer>)
                 // Who does not listen any more cancels this too.
                 let _ = candidates.send(peer).await;
             }
-            tokio::time::sleep(ROUND_MAX / 2).await;
+            tokio::time::sleep(AGAIN).await;
         }
     });
     futures::future::join_all(tries).await;

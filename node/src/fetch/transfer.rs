@@ -21,10 +21,13 @@ use tokio_util::task::TaskTracker;
 
 use super::relayed::{Allowance, Spending};
 
-/// Groups of one request that are verified and written at once.
-const WRITES: usize = 3;
+/// Groups of one request that are verified and written at once: what goes past the page cache waits
+/// for the disk.
+const WRITES: usize = 8;
 /// How long a connection that closes may take to be known as closed.
 const CLOSING: Duration = Duration::from_millis(500);
+/// How often a request goes on over another connection with the same peer.
+const MOVES: u32 = 4;
 /// Chunks whose hashes are had along with those that are needed now.
 const PROOFS_AHEAD: usize = 32;
 
@@ -65,7 +68,8 @@ pub(crate) struct Transfer {
     pub(crate) notes: mpsc::Sender<Note>,
     pub(crate) writes: TaskTracker,
     pub(crate) relayed: Arc<Allowance>,
-    /// The last group that is wanted, in the model's numbering; the driver lowers it.
+    /// The last group that is wanted of those asked for, in the order asked; the driver moves it
+    /// forward.
     pub(crate) last: Arc<AtomicU32>,
 }
 
@@ -97,6 +101,16 @@ impl Transfer {
         self.partial.geometry().chunks()[asked.chunk].first_group + asked.first
     }
 
+    /// Whether nothing that follows a group is wanted.
+    fn is_last(&self, group: u32) -> bool {
+        let chunks = self.partial.geometry().chunks();
+        let groups = self.asked.iter().flat_map(|asked| {
+            let first = chunks[asked.chunk].first_group + asked.first;
+            first..first + asked.n
+        });
+        is_last(groups, group, self.last.load(Ordering::Relaxed))
+    }
+
     async fn transfer(&self) -> Result<(), Stop> {
         self.prove().await?;
         let chunks = self.partial.geometry().chunks();
@@ -106,10 +120,12 @@ impl Transfer {
             first: asked.first,
             n: asked.n,
         };
-        let request = ChunkRequest::new(self.model, self.asked.iter().map(range).collect());
+        let mut asked = self.asked.clone();
+        let request = ChunkRequest::new(self.model, asked.iter().map(range).collect());
         let (mut events, mut spending) = self.open(request).await?;
         let writes = Arc::new(Semaphore::new(WRITES));
         let mut received = 0;
+        let (mut moves, mut came) = (0, Vec::new());
         let ended = loop {
             let Some(event) = events.recv().await else { break Err(Stop::End(End::Failed)) };
             match event {
@@ -119,9 +135,11 @@ impl Transfer {
                             let chunk = self.partial.geometry().position(&range.chunk)?;
                             Some(Asked { chunk, first: range.first, n: range.n })
                         });
+                        asked = ranges.collect();
                         let note = Note::Granted {
                             request: self.id,
-                            ranges: ranges.collect(),
+                            // What came before the request moved was granted too.
+                            ranges: came.iter().chain(&asked).copied().collect(),
                             have: header.have,
                         };
                         self.tell(note).await?;
@@ -140,6 +158,8 @@ impl Transfer {
                         break Err(Stop::End(End::Failed));
                     };
                     let group = self.partial.geometry().chunks()[position].first_group + index;
+                    came.push(Asked { chunk: position, first: index, n: 1 });
+                    arrived(&mut asked, position, index);
                     let permit =
                         writes.clone().acquire_owned().await.map_err(|_| Stop::End(End::Failed))?;
                     let (partial, notes, request) =
@@ -159,11 +179,22 @@ impl Transfer {
                         let _ = notes.blocking_send(note);
                         drop(permit);
                     });
-                    if group >= self.last.load(Ordering::Relaxed) {
+                    if self.is_last(group) {
                         break Ok(());
                     }
                 }
                 ExchangeEvent::End => break Ok(()),
+                ExchangeEvent::Failed(hive_swarm::Failure::Withdrawn) if moves < MOVES => {
+                    if asked.is_empty() {
+                        break Ok(());
+                    }
+                    moves += 1;
+                    let request = ChunkRequest::new(self.model, asked.iter().map(range).collect());
+                    match self.open(request).await {
+                        Ok(opened) => (events, spending) = opened,
+                        Err(stop) => break Err(stop),
+                    }
+                }
                 ExchangeEvent::Failed(failure) if failure.is_forged() => {
                     break Err(Stop::Bad {
                         group: self.first_group(),
@@ -281,7 +312,51 @@ impl Transfer {
     }
 }
 
+/// Whether a group is the `last` one or comes after it, in the order in which they were asked for.
+fn is_last(mut asked: impl Iterator<Item = u32>, group: u32, last: u32) -> bool {
+    asked.find(|asked| [group, last].contains(asked)) == Some(last)
+}
+
+/// Takes a group off the front of what is to come.
+fn arrived(asked: &mut Vec<Asked>, chunk: usize, index: u32) {
+    for range in asked.iter_mut().filter(|range| range.chunk == chunk && range.first == index) {
+        range.first += 1;
+        range.n -= 1;
+    }
+    asked.retain(|range| range.n > 0);
+}
+
 fn is_slow(failure: &hive_swarm::Failure) -> bool {
     use hive_swarm::Failure;
     matches!(failure, Failure::FirstByteTimeout | Failure::Stalled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What somebody waits for is asked for first, wherever it stands.
+    #[test]
+    fn a_request_is_read_up_to_its_last_group_in_the_order_asked() {
+        let asked = [10, 11, 3, 4];
+        let ends = |last| asked.map(|group| is_last(asked.into_iter(), group, last));
+        assert_eq!(ends(3), [false, false, true, true]);
+        assert_eq!(ends(10), [true; 4]);
+        assert_eq!(ends(4), [false, false, false, true]);
+        assert_eq!(ends(u32::MAX), [false; 4], "nothing was taken away");
+    }
+
+    #[test]
+    fn what_has_arrived_is_not_asked_again() {
+        let asked = |chunk, first, n| Asked { chunk, first, n };
+        let mut left = vec![asked(0, 5, 2), asked(3, 0, 2)];
+        arrived(&mut left, 0, 5);
+        assert_eq!(left, [asked(0, 6, 1), asked(3, 0, 2)]);
+        arrived(&mut left, 0, 6);
+        arrived(&mut left, 3, 0);
+        assert_eq!(left, [asked(3, 1, 1)]);
+        // A group that is not next was not asked for.
+        arrived(&mut left, 3, 7);
+        assert_eq!(left, [asked(3, 1, 1)]);
+    }
 }

@@ -1,10 +1,17 @@
 //! Serves `chunk/1`: a queue in front of eight slots, the disk read ahead of the socket.
+//!
+//! What of a request is here is looked up before it waits: what this node does not offer takes no
+//! place in the queue, and is counted nowhere.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
+use hive_fetch::sent::Sent;
+use hive_fetch::slots::{Full, SLOTS, Slot, Slots};
 use hive_protocol::chunk_message::{ChunkResponse, Range, Status};
 use hive_protocol::limits::GROUP_LEN;
 use hive_store as store;
@@ -13,9 +20,10 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
 use super::limiter::Limiter;
-use super::slots::{Full, SLOTS, Slot, Slots};
 use crate::local::Local;
 
+/// Requests looked up at once; while they are, more wait in the swarm's queue.
+const LOOKS: usize = 16;
 /// Groups read ahead of the socket, for each slot.
 const READ_AHEAD: usize = 3;
 /// Bytes a second that a slot needs to send a slice of 64 KiB every second.
@@ -32,6 +40,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 struct Waiting {
     since: Instant,
     inbound: InboundChunks,
+    offer: store::Offer,
+    /// What of the request was here when it came.
+    granted: Vec<Range>,
 }
 
 /// Serves until the node stops.
@@ -42,18 +53,25 @@ pub(crate) async fn run(local: Local, mut requests: ChunkRequests) {
     let mut slots: Slots<Peer, Waiting> = Slots::new(slots_for(local.config.upload_limit));
     // As many as there are slots, so that giving one back never waits.
     let (done, mut freed) = mpsc::channel::<Slot<Peer>>(SLOTS);
+    let mut sent = Sent::default();
+    // In the order in which they came, as each peer has a use for them.
+    let mut looks = FuturesOrdered::new();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
             () = local.stop.cancelled() => return,
-            inbound = requests.recv() => {
+            inbound = requests.recv(), if looks.len() < LOOKS => {
                 let Some(inbound) = inbound else { return };
                 if !local.config.serve {
                     refuse(&local, inbound, Status::NotHeld, 0);
                     continue;
                 }
-                let cost = inbound.request.payload_len();
-                let waiting = Waiting { since: Instant::now(), inbound };
+                looks.push_back(look(&local, inbound));
+                continue;
+            }
+            Some(looked) = looks.next() => {
+                let Some(waiting) = looked else { continue };
+                let cost = waiting.granted.iter().map(Range::len).sum();
                 if let Err(Full(waiting)) = slots.push(waiting.inbound.peer, cost, waiting) {
                     refuse(&local, waiting.inbound, Status::Busy, RETRY_MS);
                 }
@@ -71,12 +89,13 @@ pub(crate) async fn run(local: Local, mut requests: ChunkRequests) {
                 }
             }
         }
-        while let Some((slot, waiting)) = slots.next() {
+        while let Some((slot, waiting)) = slots.next(|waiting| sent.least(&waiting.granted)) {
+            sent.note(&waiting.granted);
             let (this, limiter, done) = (local.clone(), limiter.clone(), done.clone());
             local.tasks.spawn(async move {
                 let stop = this.stop.clone();
                 tokio::select! {
-                    () = serve(&this, &limiter, waiting.inbound) => {}
+                    () = serve(&this, &limiter, waiting) => {}
                     () = stop.cancelled() => {}
                 }
                 let _ = done.send(slot).await;
@@ -94,24 +113,34 @@ fn refuse(local: &Local, inbound: InboundChunks, status: Status, retry_ms: u64) 
     });
 }
 
-async fn serve(local: &Local, limiter: &Limiter, inbound: InboundChunks) {
-    let InboundChunks { peer, request, reply, .. } = inbound;
-    let id = request.id;
-    let store = local.store.clone();
-    let offered = tokio::task::spawn_blocking(move || {
-        let offer = store.offer(&id)?;
-        Ok::<_, store::IndexError>(offer)
+/// Finds what of a request is here; refuses it if that is nothing.
+async fn look(local: &Local, inbound: InboundChunks) -> Option<Waiting> {
+    let since = Instant::now();
+    let (store, id, ranges) =
+        (local.store.clone(), inbound.request.id, inbound.request.ranges.clone());
+    let looked = tokio::task::spawn_blocking(move || {
+        let Some(offer) = store.offer(&id)? else { return Ok(None) };
+        let granted = grant(&offer, &ranges);
+        Ok::<_, store::IndexError>((!granted.is_empty()).then_some((offer, granted)))
     });
-    let offer = match offered.await {
-        Ok(Ok(Some(offer))) => offer,
-        Ok(Ok(None)) => return answer(peer, reply.refuse(Status::NotHeld, 0).await),
+    match looked.await {
+        Ok(Ok(Some((offer, granted)))) => return Some(Waiting { since, inbound, offer, granted }),
+        Ok(Ok(None)) => refuse(local, inbound, Status::NotHeld, 0),
         Ok(Err(error)) => {
-            tracing::warn!(%peer, %error, "cannot read the index");
-            return answer(peer, reply.refuse(Status::Busy, RETRY_MS).await);
+            tracing::warn!(peer = %inbound.peer, %error, "cannot read the index");
+            refuse(local, inbound, Status::Busy, RETRY_MS);
         }
-        Err(_) => return,
-    };
+        // Dropping the request resets its stream.
+        Err(error) => tracing::error!(%error, "a look into the store failed"),
+    }
+    None
+}
+
+async fn serve(local: &Local, limiter: &Limiter, waiting: Waiting) {
+    let Waiting { inbound: InboundChunks { peer, request, reply, .. }, offer, .. } = waiting;
+    let id = request.id;
     let version = offer.version();
+    // Meanwhile there may be more of it, or it may have become nobody's business.
     let granted = grant(&offer, &request.ranges);
     if granted.is_empty() {
         return answer(peer, reply.refuse(Status::NotHeld, 0).await);
@@ -125,7 +154,11 @@ async fn serve(local: &Local, limiter: &Limiter, inbound: InboundChunks) {
     let (groups, mut read) = mpsc::channel::<Bytes>(READ_AHEAD);
     let reader = tokio::task::spawn_blocking(move || read_groups(&offer, &granted, &groups));
     while let Some(group) = read.recv().await {
-        let pace = |len| limiter.acquire(len);
+        // Counted as it goes out, also of a group that the peer does not wait for any more.
+        let pace = |len| {
+            local.uploaded.fetch_add(len, Ordering::Relaxed);
+            limiter.acquire(len)
+        };
         let sent = tokio::time::timeout(deadline, sending.send_group_paced(&group, pace)).await;
         match sent {
             Ok(Ok(())) => {}
@@ -133,7 +166,6 @@ async fn serve(local: &Local, limiter: &Limiter, inbound: InboundChunks) {
             // Dropping `sending` resets the stream.
             Err(_) => return tracing::debug!(%peer, "reads too slowly"),
         }
-        local.uploaded.fetch_add(group.len() as u64, Ordering::Relaxed);
         local.goodput.moved(peer, group.len() as u64);
     }
     match reader.await {

@@ -1,16 +1,23 @@
 //! One prompt and what becomes of it: a turn of a chat, or text that is continued.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use hive_api::{
-    Chat, ErrorKind, Finish, Generated, Hive, HiveError, Message, ModelInfo, ModelKind, Prompt,
-    Role, RunEvent, RunRequest, TemplateSource,
+    Chat, ErrorKind, FetchEvent, FetchRequest, Finish, Generated, Hive, HiveError, Message,
+    ModelInfo, ModelKind, Prompt, Role, RunEvent, RunRequest, TemplateSource,
 };
 
 use crate::printer::Printer;
+use crate::progress::FetchProgress;
 use crate::units;
 
 /// Tokens of continued text, which rarely ends by itself.
 const TEXT_TOKENS: u32 = 256;
+/// How often the second request for a model is sent at most, until there is a place for it.
+const TRIES: u32 = 40;
+/// How long to wait in between: a node that hears that a reader has left takes some milliseconds.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// How a prompt is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +28,15 @@ pub(crate) enum Form {
     Raw,
     /// A turn if the model has a template of its own.
     ByModel,
+}
+
+/// Whether an answer was complete before its model was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Some of the model is still on its way.
+    BeforeTheModel,
+    /// The model is here.
+    AfterTheModel,
 }
 
 /// A prompt in either form.
@@ -64,8 +80,9 @@ pub(crate) async fn generate(
     hive: &dyn Hive,
     printer: &Printer,
     stats: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Ended> {
     let seed = request.sampling.seed;
+    let model = request.model.clone();
     let mut form = if wanted == Form::Chat { Form::Chat } else { Form::Raw };
     let mut limit = request.max_tokens.or((form == Form::Raw).then_some(TEXT_TOKENS));
     let send = async |form: Form, max_tokens: Option<u32>| {
@@ -74,6 +91,7 @@ pub(crate) async fn generate(
     };
     let mut events = send(form, limit).await?;
     let (mut loaded, mut ends_line) = (false, true);
+    let (mut progress, mut arriving) = (FetchProgress::new(printer), false);
     while let Some(event) = events.next().await {
         let event = event?;
         if let RunEvent::Loaded { info, seconds, .. } = &event {
@@ -92,16 +110,28 @@ pub(crate) async fn generate(
             let settled = prompts.settle(wanted, info, request.max_tokens);
             if settled != (form, limit) {
                 (form, limit) = settled;
-                // A node that works at one request at a time has no place for a second.
+                // A fetch that nobody follows ends, and a node that works at one request at a time
+                // has no place for a second: so somebody else follows while the first one goes.
+                let fetch = FetchRequest { model: model.clone(), ..FetchRequest::default() };
+                let follower = if arriving { Some(hive.fetch(fetch).await?) } else { None };
                 drop(events);
-                events = send(form, limit).await?;
+                events = patiently(async || send(form, limit).await).await?;
+                drop(follower);
             }
         }
         if printer.json() {
             printer.object(&event)?;
         }
         match event {
+            RunEvent::Fetching { progress: event } => {
+                arriving = !matches!(event, FetchEvent::Done { .. });
+                // Text and bars do not go into one another.
+                if ends_line {
+                    progress.show(&event);
+                }
+            }
             RunEvent::Text { text, .. } if !printer.json() => {
+                progress.clear();
                 printer.text(&text)?;
                 ends_line = text.ends_with('\n');
             }
@@ -115,12 +145,23 @@ pub(crate) async fn generate(
                 if stats {
                     printer.talk(told(&generated, seed));
                 }
-                return Ok(());
+                return Ok(if arriving { Ended::BeforeTheModel } else { Ended::AfterTheModel });
             }
             _ => {}
         }
     }
     Err(HiveError::new(ErrorKind::Failed, "the node did not say how the generation ended").into())
+}
+
+/// Sends a request for which there is no place before the node has let go of the one that just left.
+async fn patiently<T>(send: impl AsyncFn() -> hive_api::Result<T>) -> hive_api::Result<T> {
+    for _ in 1..TRIES {
+        match send().await {
+            Err(error) if error.kind == ErrorKind::Busy => tokio::time::sleep(PAUSE).await,
+            sent => return sent,
+        }
+    }
+    send().await
 }
 
 /// What a generation took, for a person.
