@@ -6,22 +6,46 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
+mod args;
+mod arrive;
+mod document;
+mod files;
+mod goals;
+mod hive;
+mod import;
 mod machine;
+mod measure;
+#[cfg(target_os = "linux")]
+mod multi;
+mod peers;
+mod process;
 mod report;
+mod resume;
+mod run;
+mod scale;
 mod serve;
 mod transfer;
+mod watch;
 mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
+
+use crate::import::ImportArgs;
+use crate::peers::PeersArgs;
+use crate::resume::ResumeArgs;
+use crate::transfer::TransferArgs;
 
 /// Measurements of hive
 #[derive(Debug, Parser)]
 #[command(name = "hive-bench", version)]
 struct Cli {
+    /// The network of a provider or a reader
+    #[arg(long, hide = true, default_value = "bench")]
+    network: String,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -29,15 +53,60 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Transfer(TransferArgs),
+    Peers(PeersArgs),
+    Resume(ResumeArgs),
+    Import(ImportArgs),
     Serve(ServeArgs),
+    Scale(scale::Args),
+    #[cfg(target_os = "linux")]
+    Multi(multi::MultiArgs),
+    /// A node in a namespace of `multi`, in a process of its own
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Member(multi::MemberArgs),
+    /// Waits for the end of who started it, and puts a setting of the kernel back
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Restore {
+        /// The file of the setting
+        file: PathBuf,
+        /// What stood there
+        text: String,
+    },
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    Lab(hive_natlab::Helper),
+    Arrive(arrive::ArriveArgs),
+    /// A node in a process of its own that answers with a model that it does not have
+    #[command(hide = true)]
+    Answer(arrive::AnswerArgs),
+    Run(run::RunArgs),
+    /// hive's side of `run` in a process of its own
+    #[command(hide = true)]
+    Decode {
+        /// A GGUF file
+        model: PathBuf,
+        /// Tokens that are decoded
+        tokens: u32,
+        /// What is continued
+        prompt: String,
+        /// What is read
+        long: Vec<String>,
+    },
     /// A provider in a process of its own
     #[command(hide = true)]
     Provide {
         /// Its home
         home: PathBuf,
         /// What it provides
-        file: PathBuf,
+        files: Vec<PathBuf>,
     },
+    /// Nodes in a process of their own
+    #[command(hide = true)]
+    ScaleNodes(scale::live::Args),
+    /// A simulation in a process of its own
+    #[command(hide = true)]
+    ScaleSim(scale::virtual_time::Args),
     /// A reader in a process of its own
     #[command(hide = true)]
     Read {
@@ -45,37 +114,15 @@ enum Command {
         home: PathBuf,
         /// What it fetches
         id: String,
+        /// What it fetches first, to warm its connections up
+        #[arg(long, conflicts_with = "cold")]
+        warm: Option<String>,
+        /// Fetch at once, and end
+        #[arg(long)]
+        cold: bool,
         /// From whom
         from: Vec<String>,
     },
-}
-
-/// Fetch random bytes over the loopback: encrypted, verified, on disk
-#[derive(Debug, clap::Args)]
-struct TransferArgs {
-    /// Bytes to fetch, as in `1GiB`
-    #[arg(long, default_value = "1GiB", value_parser = size)]
-    size: u64,
-
-    /// Numbers of providers, separated by commas
-    #[arg(long, default_value = "1,4", value_delimiter = ',')]
-    providers: Vec<usize>,
-
-    /// Runs with each number of providers
-    #[arg(long, default_value_t = 3)]
-    runs: usize,
-
-    /// Document whose section is replaced
-    #[arg(long, default_value = "docs/performance.md", value_name = "FILE")]
-    doc: PathBuf,
-
-    /// Print only; leave the document as it is
-    #[arg(long)]
-    no_doc: bool,
-
-    /// Directory for the files and homes; by default the system's for temporary files
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
 }
 
 /// Answer several people at once with one model
@@ -96,27 +143,11 @@ struct ServeArgs {
     #[arg(long, default_value_t = 3)]
     runs: usize,
 
-    /// Document whose section is replaced
-    #[arg(long, default_value = "docs/performance.md", value_name = "FILE")]
-    doc: PathBuf,
+    #[command(flatten)]
+    quiet: args::Quiet,
 
-    /// Print only; leave the document as it is
-    #[arg(long)]
-    no_doc: bool,
-}
-
-/// Reads `64MiB`, `1GiB`, `1000000`.
-fn size(text: &str) -> anyhow::Result<u64> {
-    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
-    let number: u64 = digits.parse().with_context(|| format!("`{text}` is no size"))?;
-    let unit = match &text[digits.len()..] {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        unit => bail!("`{unit}` is no unit; use KiB, MiB or GiB"),
-    };
-    number.checked_mul(unit).context("too much")
+    #[command(flatten)]
+    output: args::Output,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -128,9 +159,36 @@ fn main() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match cli.command {
         Command::Transfer(args) => transfer::run(&args),
+        Command::Scale(args) => scale::run(&args),
+        Command::ScaleNodes(args) => runtime.block_on(scale::live::measure(args)),
+        Command::ScaleSim(args) => scale::virtual_time::simulate(args),
+        Command::Peers(args) => peers::run(&args),
+        Command::Resume(args) => resume::run(&args),
+        Command::Import(args) => import::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Multi(args) => multi::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Member(args) => runtime.block_on(multi::member(args)),
+        #[cfg(target_os = "linux")]
+        Command::Restore { file, text } => multi::restore(&file, &text),
+        #[cfg(target_os = "linux")]
+        Command::Lab(helper) => helper.run(),
         Command::Serve(args) => runtime.block_on(serve::run(&args)),
-        Command::Provide { home, file } => runtime.block_on(worker::provide(home, file)),
-        Command::Read { home, id, from } => runtime.block_on(worker::read(home, id, from)),
+        Command::Arrive(args) => runtime.block_on(arrive::run(&args)),
+        Command::Answer(args) => runtime.block_on(arrive::answer(args)),
+        Command::Provide { home, files } => {
+            runtime.block_on(worker::provide(home, &cli.network, files))
+        }
+        Command::Read { home, id, cold: true, from, .. } => {
+            runtime.block_on(worker::read_cold(home, &cli.network, id, from))
+        }
+        Command::Read { home, id, warm, from, .. } => {
+            runtime.block_on(worker::read(home, &cli.network, id, warm, from))
+        }
+        Command::Run(args) => run::run(&args),
+        Command::Decode { model, tokens, prompt, long } => {
+            run::decode(&model, tokens, &prompt, &long)
+        }
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,8 +13,9 @@ use futures::StreamExt as _;
 use hive_api::{EmbedRequest, Hive, Prompt, RunEvent, RunRequest, Sampling};
 use hive_node::{Config, Node};
 
+use crate::goals::{self, Goal, ratio};
 use crate::machine::{self, Others};
-use crate::report::{spread, write_section};
+use crate::report::{middle, spread};
 
 /// Tokens that each chat generates.
 const TOKENS: u32 = 96;
@@ -61,14 +62,15 @@ pub(crate) async fn run(args: &crate::ServeArgs) -> anyhow::Result<()> {
     let mut figures = Figures::default();
     for number in 0..args.runs {
         eprintln!("run {}", number + 1);
+        args.quiet.wait();
         measure(&hive, model, number, &mut figures).await?;
         if let Some(hive) = &args.hive {
             figures.cold.push(cold(hive, &args.model)?);
         }
     }
     for loaded in hive.loaded().await? {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", loaded.pid.unwrap_or(0)));
-        figures.memory = figures.memory.max(machine::peak_of(&status.unwrap_or_default()));
+        let peak = loaded.pid.map_or(0, machine::peak_of_process);
+        figures.memory = figures.memory.max(peak);
     }
     if let Some(embedder) = &args.embed {
         let embedder = embedder.to_str().context("the model's path is not UTF-8")?;
@@ -76,13 +78,8 @@ pub(crate) async fn run(args: &crate::ServeArgs) -> anyhow::Result<()> {
     }
     drop(hive);
     node.shutdown().await;
-    let text = table(&figures, args);
-    println!("{text}");
-    if !args.no_doc {
-        write_section(&args.doc, "serve", &text)?;
-        eprintln!("written into {}", args.doc.display());
-    }
-    Ok(())
+    let text = format!("{}\n\n{}", table(&figures, args), goals::table(&goals(&figures)));
+    args.output.write("serve", &text)
 }
 
 async fn measure(
@@ -124,7 +121,7 @@ async fn measure(
 async fn cpu_seconds(hive: &Arc<dyn Hive>) -> anyhow::Result<f64> {
     let mut seconds = machine::cpu_seconds();
     for pid in hive.loaded().await?.into_iter().filter_map(|loaded| loaded.pid) {
-        seconds += machine::cpu_of(&std::fs::read_to_string(format!("/proc/{pid}/stat"))?);
+        seconds += machine::process_cpu(pid);
     }
     Ok(seconds)
 }
@@ -208,7 +205,7 @@ fn table(figures: &Figures, args: &crate::ServeArgs) -> String {
     let model = args.model.file_name().unwrap_or_default().to_string_lossy();
     let mut lines = vec![
         format!(
-            "hive {}, `{model}`, {}. Each cell: least / middle / most of {} runs.\n",
+            "hive {}, `{model}`, {}. Each cell: least / median / most of {} runs.\n",
             env!("CARGO_PKG_VERSION"),
             machine::describe(),
             args.runs
@@ -238,4 +235,52 @@ fn table(figures: &Figures, args: &crate::ServeArgs) -> String {
     let others = figures.others.iter().map(|share| share * 100.0);
     row("others on the machine, %", spread(others, 0));
     lines.join("\n")
+}
+
+/// What is wanted of a model that serves several people. What was not measured, because no embedder or
+/// no program was named, is no goal.
+fn goals(figures: &Figures) -> Vec<Goal> {
+    let of = |values: &[f64]| middle(values.iter().copied());
+    let most = |values: &[f64]| values.iter().copied().reduce(f64::max);
+    let [one, four, _] = &figures.rates;
+    let gib = figures.memory as f64 / f64::from(1 << 30);
+    let sooner = ratio(of(&figures.fresh_prefix), of(&figures.known_prefix));
+    let mut goals = vec![
+        Goal::at_least("tokens a second, four at once, × one alone", 1.5, ratio(of(four), of(one))),
+        Goal::at_most("worker's peak memory with eight chats, GiB", 1.2, Some(gib)),
+        Goal::at_least("a known beginning of 500 tokens starts so many times sooner", 5.0, sooner)
+            .digits(1),
+        Goal::at_most("first text when loaded, ms, the slowest", 150.0, most(&figures.loaded))
+            .digits(0),
+    ];
+    if !figures.cold.is_empty() {
+        let what = "first text of `hive run FILE PROMPT`, ms, the slowest";
+        goals.push(Goal::at_most(what, 1000.0, most(&figures.cold)).digits(0));
+    }
+    if !figures.embed.is_empty() {
+        let what = "a short text embedded, ms, all cores";
+        goals.push(Goal::at_most(what, 10.0, of(&figures.embed)).digits(1));
+    }
+    goals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goals_are_of_what_was_measured() {
+        let figures = Figures {
+            rates: [vec![30.0], vec![60.0], vec![60.0]],
+            fresh_prefix: vec![2000.0],
+            known_prefix: vec![1000.0],
+            loaded: vec![60.0, 160.0],
+            memory: 1 << 30,
+            ..Figures::default()
+        };
+        let met: Vec<bool> = goals(&figures).iter().map(Goal::is_met).collect();
+        assert_eq!(met, [true, true, false, false]);
+        let figures = Figures { embed: vec![9.0], cold: vec![900.0], ..figures };
+        assert_eq!(goals(&figures).iter().filter(|goal| goal.is_met()).count(), 4);
+    }
 }

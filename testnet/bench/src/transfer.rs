@@ -1,176 +1,97 @@
 //! `transfer`: one reader, some providers, all the bytes verified and on disk.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Instant;
+use std::rc::Rc;
 
-use anyhow::{Context as _, ensure};
-use tempfile::TempDir;
+use crate::args::{self, Output, Place};
+use crate::files;
+use crate::goals::{self, Goal, ratio};
+use crate::hive::{Providers, Warm};
+use crate::machine;
+use crate::measure::{Run, measure};
+use crate::report::{self, Row, spread};
 
-use crate::TransferArgs;
-use crate::machine::Others;
-use crate::report::{Row, Run, Table};
-use crate::worker::{Read, Ready};
+/// Fetch random bytes over the loopback: encrypted, verified, on disk
+#[derive(Debug, clap::Args)]
+pub(crate) struct TransferArgs {
+    /// Bytes to fetch, as in `1GiB`
+    #[arg(long, default_value = "2GiB", value_parser = args::size)]
+    size: u64,
 
-/// Bytes written and compared at a time.
-const PIECE: usize = 8 << 20;
+    /// Numbers of providers, separated by commas
+    #[arg(long, default_value = "1,4", value_delimiter = ',')]
+    providers: Vec<usize>,
 
-/// A provider that runs. Dropping it ends it.
-struct Provider {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-    ready: Ready,
-    _home: TempDir,
-}
+    /// Runs with each number of providers
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
 
-impl Provider {
-    fn start(dir: &Path, file: &Path) -> anyhow::Result<Self> {
-        let home = tempfile::tempdir_in(dir)?;
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("provide")
-            .args([home.path(), file])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdin = child.stdin.take();
-        let mut stdout = BufReader::new(child.stdout.take().context("no stdout")?);
-        let mut line = String::new();
-        stdout.read_line(&mut line)?;
-        let ready = serde_json::from_str(&line).context("the provider did not start")?;
-        Ok(Self { child, stdin, stdout, ready, _home: home })
-    }
+    #[command(flatten)]
+    place: Place,
 
-    fn cpu_seconds(&mut self) -> anyhow::Result<f64> {
-        self.stdin.as_mut().context("the provider has ended")?.write_all(b"cpu\n")?;
-        let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
-        Ok(serde_json::from_str(&line)?)
-    }
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        // It ends with its stdin; what does not is killed.
-        drop(self.stdin.take());
-        let mut rest = Vec::new();
-        let _ = self.stdout.read_to_end(&mut rest);
-        let _ = self.child.wait();
-    }
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Measures, prints, and writes the document.
 pub(crate) fn run(args: &TransferArgs) -> anyhow::Result<()> {
-    let dir = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let work = tempfile::tempdir_in(&dir)?;
+    let work = args.place.work()?;
     let file = work.path().join("bench.bin");
     eprintln!("writing {} random bytes", args.size);
-    write_random(&file, args.size)?;
-    let mut table = Table { size: args.size, rows: Vec::new(), copies: Vec::new() };
-    for &n_providers in &args.providers {
-        eprintln!("{n_providers} providers: adding the file");
-        let mut providers = Vec::new();
-        for _ in 0..n_providers {
-            providers.push(Provider::start(work.path(), &file)?);
+    machine::touch_memory(4 * args.size);
+    files::write_random(&file, 0, args.size)?;
+    eprintln!("adding the file at {} providers", args.providers.iter().sum::<usize>());
+    let providers = Providers::start(work.path(), &file, args.size, &args.providers)?;
+    let providers = Rc::new(providers);
+    let mut hive = Warm(Rc::clone(&providers));
+    let mut rows: Vec<Row> = args
+        .providers
+        .iter()
+        .map(|&n_sources| Row { name: "hive".to_owned(), n_sources, runs: Vec::new(), why: None })
+        .collect();
+    let mut copies = Vec::new();
+    for number in 1..=args.runs {
+        for row in &mut rows {
+            let run = measure(&mut hive, &file, row.n_sources, args.place.patience())?;
+            eprintln!("  run {number} from {}: {run}", row.n_sources);
+            row.runs.push(run);
         }
-        let mut runs = Vec::new();
-        for number in 0..args.runs {
-            let run = measure(work.path(), &file, args.size, &mut providers)?;
-            eprintln!("  run {}: {run}", number + 1);
-            runs.push(run);
-            table.copies.push(copy_seconds(work.path(), &file)?);
-        }
-        let add_seconds = providers.iter().map(|provider| provider.ready.add_seconds).collect();
-        table.rows.push(Row { n_providers, add_seconds, runs });
+        copies.push(files::copy_seconds(work.path(), &file)?);
     }
-    println!("{table}");
-    if !args.no_doc {
-        table.write(&args.doc)?;
-        eprintln!("written into {}", args.doc.display());
-    }
-    Ok(())
+    let rate = |seconds: f64| args.size as f64 / 1e6 / seconds;
+    let section = format!(
+        "{}\n\n{}\n\n{}\n\nAdding the file (one pass of BLAKE3 and SHA-256): {} MB/s.\nA plain copy of \
+         it (read and write, no sync), after each run: {} MB/s.",
+        report::headline(args.size),
+        report::table(&rows),
+        goals::table(&goals(&rows)),
+        spread(providers.add_seconds().map(rate), 0),
+        spread(copies.into_iter().map(rate), 0),
+    );
+    args.output.write("transfer", &section)
 }
 
-fn measure(dir: &Path, file: &Path, size: u64, providers: &mut [Provider]) -> anyhow::Result<Run> {
-    let home = tempfile::tempdir_in(dir)?;
-    let mut before = 0.0;
-    for provider in &mut *providers {
-        before += provider.cpu_seconds()?;
-    }
-    let others = Others::start();
-    let output = Command::new(std::env::current_exe()?)
-        .arg("read")
-        .arg(home.path())
-        .arg(&providers[0].ready.id)
-        .args(providers.iter().map(|provider| &provider.ready.address))
-        .stderr(Stdio::inherit())
-        .output()?;
-    ensure!(output.status.success(), "the reader failed");
-    let read: Read = serde_json::from_slice(&output.stdout)?;
-    let mut after = 0.0;
-    for provider in &mut *providers {
-        after += provider.cpu_seconds()?;
-    }
-    let sent_cpu = after - before;
-    let others = others.share(sent_cpu + read.cpu);
-    ensure!(same(file, &read.path)?, "the bytes differ");
-    let gigabytes = size as f64 / 1e9;
-    Ok(Run {
-        rate: size as f64 / 1e6 / read.seconds,
-        reader_cpu: read.cpu / gigabytes,
-        provider_cpu: sent_cpu / gigabytes,
-        first_ms: read.first_ms,
-        memory: read.memory,
-        others,
-        n_peers: read.peers.len(),
-    })
-}
-
-/// Seconds that a plain copy takes: what the disk and the memory give to a program that does not
-/// send, decrypt or verify.
-fn copy_seconds(dir: &Path, file: &Path) -> anyhow::Result<f64> {
-    let path = dir.join("copy.bin");
-    let (mut from, mut to) = (File::open(file)?, File::create(&path)?);
-    let mut piece = vec![0; 1 << 20];
-    let start = Instant::now();
-    loop {
-        match from.read(&mut piece)? {
-            0 => break,
-            n => to.write_all(&piece[..n])?,
-        }
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    std::fs::remove_file(path)?;
-    Ok(seconds)
-}
-
-fn write_random(path: &PathBuf, size: u64) -> anyhow::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    let mut left = size;
-    for seed in 0.. {
-        let piece = hive_testnet::sample::bytes(seed << 32, left.min(PIECE as u64) as usize);
-        file.write_all(&piece)?;
-        left -= piece.len() as u64;
-        if left == 0 {
-            break;
-        }
-    }
-    file.into_inner()?.sync_all()?;
-    Ok(())
-}
-
-fn same(one: &Path, other: &Path) -> anyhow::Result<bool> {
-    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
-    let (mut a, mut b) = (vec![0; PIECE], vec![0; PIECE]);
-    loop {
-        let n = one.read(&mut a)?;
-        if n == 0 {
-            return Ok(other.read(&mut b)? == 0);
-        }
-        if other.read_exact(&mut b[..n]).is_err() || a[..n] != b[..n] {
-            return Ok(false);
-        }
-    }
+/// What is wanted of hive, whoever else is measured.
+pub(crate) fn goals(rows: &[Row]) -> Vec<Goal> {
+    let find = |n_sources| {
+        rows.iter().find(|row| row.name.starts_with("hive") && row.n_sources == n_sources)
+    };
+    let (one, four) = (find(1), find(4));
+    let middle = |row: Option<&Row>, of: fn(&Run) -> f64| row.and_then(|row| row.middle(of));
+    let first = |row: Option<&Row>| {
+        row.and_then(|row| report::middle(row.runs.iter().filter_map(|run| run.first_ms)))
+    };
+    let memory = |run: &Run| run.memory as f64 / (1 << 20) as f64;
+    let rate = |row| middle(row, |run| run.rate);
+    vec![
+        Goal::at_most("CPU-s/GB, both ends, one source", 3.5, middle(one, Run::cpu)),
+        Goal::at_most("CPU-s/GB, both ends, four sources", 3.5, middle(four, Run::cpu)),
+        Goal::at_least("MB/s from one source", 520.0, rate(one)).digits(0),
+        Goal::at_least("MB/s from four for each from one", 0.95, ratio(rate(four), rate(one))),
+        Goal::at_most("first verified bytes, ms, one source", 20.0, first(one)).digits(1),
+        Goal::at_most("first verified bytes, ms, four sources", 20.0, first(four)).digits(1),
+        Goal::at_most("reader's peak memory, MiB, one source", 128.0, middle(one, memory))
+            .digits(0),
+        Goal::at_most("reader's peak memory, MiB, four sources", 128.0, middle(four, memory))
+            .digits(0),
+    ]
 }

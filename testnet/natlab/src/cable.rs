@@ -13,16 +13,17 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::run::{CableArgs, run};
+pub use self::run::CableArgs;
+pub(crate) use self::run::run;
 use crate::link::{Counts, Shape};
 
 /// What became of the frames of a line, seen from the internet.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub struct Told {
     /// From the internet to the host or router.
-    pub(crate) down: Counts,
+    pub down: Counts,
     /// From the host or router to the internet.
-    pub(crate) up: Counts,
+    pub up: Counts,
 }
 
 impl Told {
@@ -42,7 +43,7 @@ enum Answer {
 
 /// A line that is laid. It ends with this.
 #[derive(Debug)]
-pub(crate) struct Cable {
+pub struct Cable {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -80,7 +81,7 @@ impl Cable {
     }
 
     /// What became of the frames so far.
-    pub(crate) fn count(&mut self) -> anyhow::Result<Told> {
+    pub fn count(&mut self) -> anyhow::Result<Told> {
         self.order("count")
     }
 

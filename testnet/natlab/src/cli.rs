@@ -2,19 +2,16 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
-use std::ffi::OsString;
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command as Process, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
-use crate::cable::{self, CableArgs};
 use crate::janitor::{self, Janitor};
 use crate::netns;
 use crate::node::Hive;
+use crate::process::Helper;
 use crate::scenario::matrix::MatrixArgs;
 use crate::scenario::recover::Fault;
 use crate::scenario::{
@@ -86,21 +83,8 @@ enum Command {
     Roam,
     /// Remove what labs that died have left
     Clean,
-    /// A line between two namespaces, in a process of its own
-    #[command(hide = true)]
-    Link(CableArgs),
-    /// Run a program in a namespace until it or its parent ends
-    #[command(hide = true)]
-    Enter {
-        space: String,
-        parent: u32,
-        program: PathBuf,
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
-    /// Wait for a lab's end and remove what it made
-    #[command(hide = true)]
-    Janitor { pid: u32 },
+    #[command(flatten)]
+    Helper(Helper),
 }
 
 /// Runs the program.
@@ -118,11 +102,7 @@ pub fn main() -> ExitCode {
 /// Whether what the command is for holds.
 fn run(cli: Cli) -> anyhow::Result<bool> {
     match cli.command {
-        Command::Link(args) => return cable::run(&args).map(|()| true),
-        Command::Enter { space, parent, program, args } => {
-            return enter(&space, parent, program, args).map(|()| true);
-        }
-        Command::Janitor { pid } => return janitor::wait_and_clean(pid).map(|()| true),
+        Command::Helper(helper) => return helper.run().map(|()| true),
         Command::Clean => {
             for removed in janitor::clean()? {
                 println!("removed {removed}");
@@ -172,17 +152,4 @@ async fn scenario(command: &Command, common: &Common, topology: Topology) -> any
         Command::Roam => recover::run(&setting, Fault::Roam, &say).await,
         _ => bail!("not a scenario"),
     }
-}
-
-/// Becomes `program` in the namespace `space`, to be killed when the lab ends.
-fn enter(space: &str, parent: u32, program: PathBuf, args: Vec<OsString>) -> anyhow::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The parent may have ended before it was asked for.
-    let still = getppid().map(Pid::as_raw_nonzero).map(|pid| pid.get() as u32);
-    if still != Some(parent) {
-        bail!("the lab has ended");
-    }
-    netns::enter(space)?;
-    let error = Process::new(&program).args(args).exec();
-    Err(error).with_context(|| format!("cannot run {}", program.display()))
 }

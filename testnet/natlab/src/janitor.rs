@@ -14,6 +14,9 @@ use anyhow::Context as _;
 
 use crate::netns::{NAMES, tool};
 
+/// The programs that build labs.
+const PROGRAMS: [&str; 2] = ["hive-natlab", "hive-bench"];
+
 /// How every name begins.
 const PREFIX: &str = "natlab-";
 
@@ -33,14 +36,15 @@ fn pid(name: &str) -> Option<u32> {
 
 /// A process that outlives the lab by what it takes to clean up.
 #[derive(Debug)]
-pub(crate) struct Janitor {
+pub struct Janitor {
     child: Child,
     /// Its end tells the janitor of ours.
     alive: Option<ChildStdin>,
 }
 
 impl Janitor {
-    pub(crate) fn start() -> anyhow::Result<Self> {
+    /// Starts it. Make nothing before.
+    pub fn start() -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe().context("who am I?")?)
             .args(["janitor", &std::process::id().to_string()])
             .stdin(Stdio::piped())
@@ -74,7 +78,7 @@ pub(crate) fn clean() -> anyhow::Result<Vec<String>> {
 /// Whether a lab runs under this pid.
 fn is_lab(pid: u32) -> bool {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-    name.is_ok_and(|name| name.trim() == "hive-natlab")
+    name.is_ok_and(|name| PROGRAMS.contains(&name.trim()))
 }
 
 fn remove(of: impl Fn(u32) -> bool) -> anyhow::Result<Vec<String>> {

@@ -72,7 +72,7 @@ const GATE: &str = "table inet gate {
 /// A topology that stands until this is dropped.
 // Fields are dropped in this order: lines before the namespaces that their devices are in.
 #[derive(Debug)]
-pub(crate) struct Lab {
+pub struct Lab {
     topology: Topology,
     cables: BTreeMap<String, Cable>,
     internet: Namespace,
@@ -81,8 +81,8 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Builds everything that `topology` says. A [`janitor::Janitor`] has to be there already.
-    pub(crate) fn build(topology: &Topology) -> anyhow::Result<Self> {
+    /// Builds everything that `topology` says. A [`crate::Janitor`] has to be there already.
+    pub fn build(topology: &Topology) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix(&janitor::name("")).tempdir();
         let mut lab = Self {
             topology: topology.clone(),
@@ -115,7 +115,7 @@ impl Lab {
     }
 
     /// Where a machine or a router is.
-    pub(crate) fn at(&self, name: &str) -> anyhow::Result<&Namespace> {
+    pub fn at(&self, name: &str) -> anyhow::Result<&Namespace> {
         if name == "internet" {
             return Ok(&self.internet);
         }
@@ -123,13 +123,29 @@ impl Lab {
     }
 
     /// The line of a host or router.
-    pub(crate) fn cable(&mut self, name: &str) -> anyhow::Result<&mut Cable> {
+    pub fn cable(&mut self, name: &str) -> anyhow::Result<&mut Cable> {
         self.cables.get_mut(name).with_context(|| format!("`{name}` has no line in the topology"))
     }
 
     /// A directory that ends with the lab.
-    pub(crate) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The address of a machine.
+    pub fn address(&self, name: &str) -> anyhow::Result<Ipv4Addr> {
+        self.topology.address(name)
+    }
+
+    /// Lets a host's line carry so many megabits a second each way, as the kernel's own queues do
+    /// it: cheaper than a shape, and without delay or loss.
+    pub fn limit(&self, host: &str, mbit: f64) -> anyhow::Result<()> {
+        let rate = (mbit * 1e6) as u64;
+        let queue = |device: &str| {
+            format!("qdisc replace dev {device} root tbf rate {rate}bit burst 64kb latency 50ms\n")
+        };
+        self.internet.tc(&queue(&format!("c-{host}")))?;
+        self.at(host)?.tc(&queue("eth0"))
     }
 
     /// Drops, in silence, what goes between two machines directly. What goes over a relay passes.

@@ -6,6 +6,10 @@
 //!
 //! It never joins the networks it makes to the machine's own, and leaves nothing behind
 //! (the module `janitor`).
+//!
+//! As a library it is the networks alone: whoever measures something in them builds a [`Lab`] of a
+//! [`Topology`], starts programs with [`Namespace::command`], and answers to the orders of [`Helper`],
+//! since lines and programs are processes of whatever program built the lab.
 
 #![cfg(target_os = "linux")]
 
@@ -21,6 +25,7 @@ mod netns;
 mod node;
 mod pcap;
 mod probe;
+mod process;
 mod scenario;
 mod stage;
 mod table;
@@ -29,4 +34,11 @@ mod topology;
 mod view;
 mod wait;
 
+pub use cable::{Cable, CableArgs, Told};
 pub use cli::main;
+pub use janitor::Janitor;
+pub use lab::Lab;
+pub use link::{Counts, Shape};
+pub use netns::{Namespace, check};
+pub use process::Helper;
+pub use topology::Topology;

@@ -19,34 +19,34 @@ use crate::limits::{QUEUE_BYTES, QUEUE_TIME, UNDER_WAY};
 
 /// How a line is, in each direction.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// How long a frame is under way.
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// At most so much later or earlier than that.
-    pub(crate) jitter: Duration,
+    pub jitter: Duration,
     /// The share of frames that are lost: 0 to 1.
-    pub(crate) loss: f64,
+    pub loss: f64,
     /// Bits a second; none for a line that is never full.
-    pub(crate) rate: Option<u64>,
+    pub rate: Option<u64>,
 }
 
 /// What became of the frames of one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Counts {
+pub struct Counts {
     /// Frames that came.
-    pub(crate) came: u64,
+    pub came: u64,
     /// Their bytes.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// Frames that were delivered.
-    pub(crate) delivered: u64,
+    pub delivered: u64,
     /// Bytes that were delivered.
-    pub(crate) delivered_bytes: u64,
+    pub delivered_bytes: u64,
     /// Frames lost by the dice.
-    pub(crate) lost: u64,
+    pub lost: u64,
     /// Frames that found the queue full.
-    pub(crate) refused: u64,
+    pub refused: u64,
     /// Frames that a cut line swallowed.
-    pub(crate) cut: u64,
+    pub cut: u64,
 }
 
 /// One direction of a line.

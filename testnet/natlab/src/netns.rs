@@ -17,7 +17,7 @@ pub(crate) const NAMES: &str = "/run/netns";
 
 /// A namespace that ends with this.
 #[derive(Debug)]
-pub(crate) struct Namespace {
+pub struct Namespace {
     name: String,
 }
 
@@ -33,7 +33,8 @@ impl Namespace {
         Ok(space)
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// Its name, as `ip netns` shows it.
+    pub fn name(&self) -> &str {
         &self.name
     }
 
@@ -41,6 +42,18 @@ impl Namespace {
     pub(crate) fn ip(&self, lines: &str) -> anyhow::Result<()> {
         tool("ip", &["-n", &self.name, "-batch", "-"], lines)?;
         Ok(())
+    }
+
+    /// Runs commands of `tc`, one a line.
+    pub(crate) fn tc(&self, lines: &str) -> anyhow::Result<()> {
+        tool("tc", &["-n", &self.name, "-batch", "-"], lines)?;
+        Ok(())
+    }
+
+    /// A command that runs `program` here until it or this process ends. It may be spawned from a
+    /// thread only that stays for as long.
+    pub fn command(&self, program: &Path) -> anyhow::Result<Command> {
+        command(&self.name, program)
     }
 
     /// Loads rules, all or none.
@@ -62,7 +75,7 @@ impl Namespace {
     }
 
     /// Sets a value below /proc/sys.
-    pub(crate) fn set(&self, key: &str, value: &str) -> anyhow::Result<()> {
+    pub fn set(&self, key: &str, value: &str) -> anyhow::Result<()> {
         let path = PathBuf::from("/proc/sys").join(key);
         // A kernel without IPv6 has nothing to switch off.
         if key.starts_with("net/ipv6") && !Path::new("/proc/sys/net/ipv6").exists() {
@@ -73,7 +86,7 @@ impl Namespace {
     }
 
     /// Runs `work` in this namespace. Sockets that it makes stay here.
-    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
         inside(&self.name, work)
     }
 
@@ -102,6 +115,13 @@ pub(crate) fn inside<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> an
         let worker = scope.spawn(|| enter(name).map(|()| work()));
         worker.join().map_err(|_| anyhow::anyhow!("the work in {name} panicked"))?
     })
+}
+
+/// A command that runs `program` in the namespace `name`; see [`Namespace::command`].
+pub(crate) fn command(name: &str, program: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("who am I?")?);
+    command.args(["enter", name, &std::process::id().to_string(), "--"]).arg(program);
+    Ok(command)
 }
 
 /// Moves this thread into the namespace `name`.
@@ -136,15 +156,17 @@ pub(crate) fn tool(program: &str, args: &[&str], input: &str) -> anyhow::Result<
 }
 
 /// Says what is missing before anything is made.
-pub(crate) fn check() -> anyhow::Result<()> {
+pub fn check() -> anyhow::Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),
         "the lab makes network namespaces and needs root: run it with sudo, or in a container \
          with CAP_NET_ADMIN and CAP_SYS_ADMIN"
     );
-    for (program, args, package) in
-        [("ip", ["-V"].as_slice(), "iproute2"), ("nft", &["-v"], "nftables")]
-    {
+    for (program, args, package) in [
+        ("ip", ["-V"].as_slice(), "iproute2"),
+        ("tc", &["-V"], "iproute2"),
+        ("nft", &["-v"], "nftables"),
+    ] {
         let there = Command::new(program).args(args).stdout(Stdio::null()).status();
         ensure!(
             there.is_ok_and(|status| status.success()),

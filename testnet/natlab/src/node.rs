@@ -4,7 +4,7 @@
 //! namespace, sees nothing of the environment that the lab was started in, and dies with the lab.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -16,6 +16,7 @@ use tokio::process::{Child, ChildStdout};
 
 use crate::lab::Lab;
 use crate::limits::{COMMAND, GOODBYE, READY};
+use crate::netns;
 use crate::wait::within;
 
 /// The program under test.
@@ -96,9 +97,8 @@ impl User {
     }
 
     fn command(&self, args: &[&str]) -> anyhow::Result<tokio::process::Command> {
-        let mut command = Command::new(std::env::current_exe().context("who am I?")?);
-        command.args(["enter", &self.space, &std::process::id().to_string(), "--"]);
-        command.arg(&self.hive.program).args(args);
+        let mut command = netns::command(&self.space, &self.hive.program)?;
+        command.args(args);
         command.env_clear().current_dir(&self.home).env("HOME", &self.home);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HIVE_HOME", self.home.join("hive")).env("HIVE_LOG", &self.hive.log);

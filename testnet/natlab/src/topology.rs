@@ -19,7 +19,7 @@ pub(crate) const DEFAULT: &str = include_str!("../topology.toml");
 
 /// Everything that the lab is.
 #[derive(Debug, Clone)]
-pub(crate) struct Topology {
+pub struct Topology {
     /// Decides the dice of every line.
     pub(crate) seed: u64,
     pub(crate) hosts: Vec<Host>,
@@ -95,6 +95,20 @@ impl Topology {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Hosts on the internet and nothing else, each with its line; one without is never the
+    /// bottleneck. `seed` decides the dice of the lines.
+    pub fn of_hosts(
+        seed: u64,
+        hosts: impl IntoIterator<Item = (String, Option<Shape>)>,
+    ) -> anyhow::Result<Self> {
+        let host = |(number, (name, shape)): (usize, (String, Option<Shape>))| {
+            let number = u8::try_from(number + 1).context("more than 254 hosts")?;
+            Ok(Host { name, address: Ipv4Addr::new(5, 0, 1, number), shape })
+        };
+        let hosts = hosts.into_iter().enumerate().map(host).collect::<anyhow::Result<_>>()?;
+        Ok(Self { seed, hosts, routers: Vec::new(), laptops: Vec::new() })
     }
 
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {

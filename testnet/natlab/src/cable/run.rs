@@ -16,7 +16,7 @@ use crate::tap::Tap;
 
 /// A line between two namespaces, in a process of its own
 #[derive(Debug, clap::Args)]
-pub(crate) struct CableArgs {
+pub struct CableArgs {
     /// Namespace of the internet's side
     space: String,
     /// Device to make there

@@ -36,6 +36,15 @@ fn the_topology_that_comes_with_the_lab_has_what_the_scenarios_use() {
 }
 
 #[test]
+fn hosts_alone_are_a_topology() {
+    let hosts = ["reader", "provider"].map(|name| (name.to_owned(), None));
+    let topology = Topology::of_hosts(7, hosts).unwrap();
+    assert_ne!(topology.address("reader").unwrap(), topology.address("provider").unwrap());
+    let many = (0..300).map(|n| (format!("host-{n}"), None));
+    assert!(Topology::of_hosts(7, many).is_err(), "addresses end at 254");
+}
+
+#[test]
 fn an_address_depends_on_the_kind_of_the_router() {
     let topology = Topology::parse(SMALL).unwrap();
     assert_eq!(topology.routers[0].shape.unwrap().delay, Duration::from_millis(8));
