@@ -8,7 +8,7 @@
 //! It asks too: [`Liar::ask`] and [`Liar::ask_chunks`] say what a node tells a stranger.
 
 mod answer;
-mod script;
+pub(crate) mod script;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -52,8 +52,14 @@ pub enum Lie {
     },
     /// Ends the stream inside the first group.
     Short,
+    /// Good groups, and a byte more.
+    Extra,
     /// Good groups, and then bytes without an end.
     Endless,
+    /// Good groups, a byte a second.
+    Trickle,
+    /// Good groups, all but their last hundredth, and then nothing.
+    AlmostAll,
     /// A byte, and then nothing.
     OneByte,
     /// Takes a request and never answers.
@@ -106,6 +112,21 @@ impl Drop for Liar {
 impl Liar {
     /// Starts a peer of the network that says to have the samples.
     pub async fn start(network: &str, lie: Lie, samples: Vec<Sample>) -> anyhow::Result<Self> {
+        Self::start_with(network, lie, samples, Vec::new()).await
+    }
+
+    /// Starts a peer of the network that gives out blocks as they are, each under the id that its
+    /// bytes have. Each that is asked for counts as a lie.
+    pub async fn giving(network: &str, blocks: Vec<Vec<u8>>) -> anyhow::Result<Self> {
+        Self::start_with(network, Lie::None, Vec::new(), blocks).await
+    }
+
+    async fn start_with(
+        network: &str,
+        lie: Lie,
+        samples: Vec<Sample>,
+        blocks: Vec<Vec<u8>>,
+    ) -> anyhow::Result<Self> {
         let counters = Arc::new(Counters::default());
         let mut swarm = swarm(network, &counters)?;
         swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse()?)?;
@@ -128,7 +149,7 @@ impl Liar {
         let mut run = Loop {
             swarm,
             tell,
-            answers: Answers { lie, samples, granted: 0 },
+            answers: Answers { lie, samples, blocks, granted: 0 },
             counters: counters.clone(),
             dials: HashMap::new(),
             asked: HashMap::new(),
@@ -152,6 +173,11 @@ impl Liar {
     /// What it did.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// The same, to be looked at when the liar has gone.
+    pub fn shared_counters(&self) -> Arc<Counters> {
+        self.counters.clone()
     }
 
     /// Connects to a full address.

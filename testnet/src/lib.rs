@@ -2,10 +2,11 @@
 //!
 //! [`Mesh`] is a network of [`TestNode`]s, each with a home that is gone with it, on the loopback and
 //! on any free port; its links are cut, slowed and healed while it runs. [`Liar`] is a peer made of stock libp2p that lies as told and counts what it
-//! did. [`Fetch`] follows a fetch event by event. [`wait`] waits for facts: no test sleeps.
+//! did. [`attack`] has peers that write bytes by hand. [`Fetch`] follows a fetch event by event. [`wait`] waits for facts: no test sleeps.
 //!
 //! Owns nothing that a node needs; the tests in `tests/it` are what it is for.
 
+pub mod attack;
 mod fetch;
 pub mod liar;
 mod mesh;

@@ -14,6 +14,8 @@ use crate::sample::{Sample, bytes as random_bytes};
 pub(super) struct Answers {
     pub(super) lie: Lie,
     pub(super) samples: Vec<Sample>,
+    /// Blocks that are given out as they are.
+    pub(super) blocks: Vec<Vec<u8>>,
     /// Groups granted so far, over all requests.
     pub(super) granted: u32,
 }
@@ -23,6 +25,10 @@ impl Answers {
         self.samples.iter().find(|sample| sample.id() == id)
     }
 
+    fn block(&self, id: hive_protocol::BlockId) -> Option<&[u8]> {
+        self.blocks.iter().find(|block| id.names(block)).map(Vec::as_slice)
+    }
+
     /// Answers a question of `model/1`.
     pub(super) fn question(&self, body: &[u8], counters: &Counters) -> Script {
         counters.question();
@@ -30,6 +36,10 @@ impl Answers {
             return vec![Part::Head(framed(&Response::Unsupported.encode()))];
         };
         let response = match request {
+            Request::Block(id) if let Some(block) = self.block(id) => {
+                counters.lie();
+                Response::Block(ByteBuf::from(block.to_vec()))
+            }
             Request::Block(id) => self.sample(id).map_or(Response::NotHeld, |sample| {
                 let mut bytes = sample.manifest().encode();
                 if self.lie == Lie::Manifest {
@@ -107,6 +117,19 @@ impl Answers {
                 [head].into_iter().chain(turned).collect()
             }
             Lie::Short => vec![head, Part::False(groups[0].slice(..groups[0].len() / 2))],
+            Lie::Extra => {
+                let extra = Part::False(Bytes::from_static(&[0]));
+                [head].into_iter().chain(honest).chain([extra]).collect()
+            }
+            Lie::Trickle => {
+                [head].into_iter().chain(groups.into_iter().map(Part::Slowly)).collect()
+            }
+            Lie::AlmostAll => {
+                let Some(last) = groups.pop() else { return vec![head] };
+                let most = last.slice(..last.len() - last.len().div_ceil(100));
+                let parts = groups.into_iter().chain([most]).map(Part::True);
+                [head].into_iter().chain(parts).chain([Part::Hang]).collect()
+            }
             Lie::Endless => [head].into_iter().chain(honest).chain([Part::Forever]).collect(),
             Lie::OneByte => vec![head, Part::True(groups[0].slice(..1)), Part::Hang],
             Lie::Silent => vec![Part::Hang],

@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -79,6 +80,8 @@ pub(super) enum Part {
     True(Bytes),
     /// Something in a group's place.
     False(Bytes),
+    /// A group as it is, a byte a second.
+    Slowly(Bytes),
     /// Bytes without an end.
     Forever,
     /// Nothing more, and no end either.
@@ -89,7 +92,7 @@ pub(super) enum Part {
 pub(super) type Script = Vec<Part>;
 
 /// Puts an unsigned varint with its length before a body.
-pub(super) fn framed(body: &[u8]) -> Vec<u8> {
+pub fn framed(body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(body.len() + 4);
     let mut len = body.len();
     while len >= 0x80 {
@@ -102,7 +105,7 @@ pub(super) fn framed(body: &[u8]) -> Vec<u8> {
 }
 
 /// Splits what [`framed`] put together from what follows it.
-pub(super) fn unframed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn unframed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (mut len, mut at) = (0, 0);
     loop {
         let byte = *bytes.get(at)?;
@@ -192,6 +195,15 @@ impl request_response::Codec for Codec {
                 Part::False(bytes) => {
                     self.counters.lie();
                     self.write_counted(io, &bytes).await?;
+                }
+                Part::Slowly(bytes) => {
+                    self.counters.lie();
+                    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+                    for byte in bytes.chunks(1) {
+                        seconds.tick().await;
+                        self.write_counted(io, byte).await?;
+                        io.flush().await?;
+                    }
                 }
                 Part::Forever => {
                     self.counters.lie();

@@ -5,6 +5,7 @@
     reason = "figures, and what was skipped, for whoever runs a test alone"
 )]
 
+mod arriving;
 mod churn;
 mod follow;
 mod gemma;

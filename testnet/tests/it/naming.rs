@@ -1,6 +1,7 @@
 //! What the network tells of its models: search, names, and names that mean two things.
 
 use hive_api::{ErrorKind, Visibility};
+use hive_node::Faults;
 use hive_testnet::wait::eventually;
 use hive_testnet::{Mesh, sample};
 
@@ -27,6 +28,30 @@ async fn search_lists_name_size_and_peers() -> TestResult {
     assert_eq!(named, peers);
     assert!(!offer.here);
     assert!(reader.hive().search(crate::find("nothing is called that")).await?.is_empty());
+    Ok(())
+}
+
+/// The author could not answer thousands, so who hears of a list asks who told it. Here the author
+/// and the reader cannot even meet; what a reader's dial did suffer is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_comes_from_whoever_passed_its_head_on() -> TestResult {
+    let mesh = Mesh::empty().await?;
+    let author = mesh.node().await?;
+    let reader = mesh
+        .node_with(|config| {
+            let faults = Faults::new();
+            faults.cut(author.id());
+            config.faults = Some(faults);
+        })
+        .await?;
+    mesh.cut(&author, &reader);
+    author.add("passed-on.bin", &sample::bytes(46, mib(1)), Visibility::Public).await?;
+    let offer = offered(&reader, "passed-on").await?;
+    assert_eq!(offer.peers.len(), 1);
+    assert_eq!(offer.peers[0].peer, author.peer());
+    // They never met: whatever they tried with each other hung.
+    let knows = reader.knows(author.peer()).await?;
+    assert!(knows.is_none_or(|peer| !peer.connected));
     Ok(())
 }
 
