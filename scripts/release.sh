@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds what is published for this system: the binary, completions, manual pages and licences in one
-# archive, and its SHA-256. The same commit and toolchain in the same directory give the same archive.
+# archive, a list of what it is made of (CycloneDX), in it and beside it, and the SHA-256 of both. The
+# same commit and toolchain give the same archive.
 #
 #   scripts/release.sh [DIRECTORY]        default: dist/
 #
@@ -31,12 +32,10 @@ case $target in *windows*) suffix=.exe ;; esac
 tar=$(command -v gtar || command -v tar)
 sum() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
 
-# Paths of the machine that builds do not belong into the binary. Given this way they are joined with
-# the flags of .cargo/config.toml; RUSTFLAGS would replace those.
-cargo_home=${CARGO_HOME:-$HOME/.cargo}
-cargo build --locked --profile dist --package hive-cli --target "$target" \
-    --config "target.'cfg(all())'.rustflags=['--remap-path-prefix=$root=/hive','--remap-path-prefix=$cargo_home=/cargo']"
 target_dir=${CARGO_TARGET_DIR:-$root/target}
+# shellcheck source=scripts/remap.sh
+. scripts/remap.sh "$root" "$target_dir"
+cargo build --locked --profile dist --package hive-cli --target "$target" --config "$remap"
 binary=$target_dir/$target/dist/hive$suffix
 
 work=$(mktemp -d)
@@ -57,9 +56,13 @@ for shell in bash zsh fish elvish powershell; do
 done
 "$teller" --quiet man "$stage/man/man1"
 
+# What it is made of, for whoever has to know; in the archive, and beside it.
+cargo run --locked --quiet --package xtask -- sbom --target "$target" --out "$stage/sbom.cdx.json"
+cp "$stage/sbom.cdx.json" "$out/$name.cdx.json"
+
 archive=$out/$name.tar.gz
 "$tar" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
     --mode='u+rwX,go+rX,go-w' -C "$work" -cf - "$name" | gzip -n -9 >"$archive"
-(cd "$out" && sum hive-"$version"-*.tar.gz >SHA256SUMS)
+(cd "$out" && sum hive-"$version"-*.tar.gz hive-"$version"-*.cdx.json >SHA256SUMS)
 "$tar" -tzf "$archive" >/dev/null
 echo "$archive"

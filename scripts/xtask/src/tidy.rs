@@ -3,6 +3,7 @@
 mod edges;
 mod files;
 mod lock;
+mod unsafety;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +17,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let metadata = metadata(&root)?;
     let mut findings = edges::check(&metadata);
     findings.extend(lock::check(&metadata, &root)?);
-    findings.extend(files::check(&root)?);
+    let names = files::names(&root)?;
+    findings.extend(files::check(&root, &names)?);
+    findings.extend(unsafety::check(&root, &names)?);
     if findings.is_empty() {
         return Ok(());
     }
@@ -24,12 +27,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 /// The repository: two folders above this crate.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).expect("scripts/xtask is two folders down").to_owned()
 }
 
-fn metadata(root: &Path) -> anyhow::Result<Metadata> {
+/// What cargo knows of the workspace, on this system.
+pub(crate) fn metadata(root: &Path) -> anyhow::Result<Metadata> {
     // Packages of other platforms only may never have been downloaded here.
     let rustc = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
     let version = String::from_utf8(rustc.stdout).context("rustc said no text")?;

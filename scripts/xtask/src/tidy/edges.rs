@@ -33,7 +33,29 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("hive-cli", &["hive-api", "hive-http", "hive-node", "hive-protocol", "hive-telemetry"]),
     ("hive-testnet", &["hive-api", "hive-node", "hive-protocol", "hive-store", "hive-swarm"]),
-    ("hive-bench", &["hive-api", "hive-node", "hive-protocol", "hive-testnet"]),
+    // The decisions of many nodes in virtual time: pure crates only.
+    ("hive-sim", &["hive-fetch", "hive-protocol"]),
+    (
+        "hive-bench",
+        &[
+            "hive-api",
+            "hive-inference",
+            "hive-natlab",
+            "hive-node",
+            "hive-protocol",
+            "hive-sim",
+            "hive-testnet",
+        ],
+    ),
+    (
+        "hive-faults",
+        &["hive-api", "hive-node", "hive-protocol", "hive-store", "hive-swarm", "hive-testnet"],
+    ),
+    // What decodes, and what a model's files say: whoever reads bytes of strangers.
+    (
+        "hive-fuzz",
+        &["hive-api", "hive-http", "hive-inference", "hive-protocol", "hive-swarm", "hive-worker"],
+    ),
     // It drives the binary `hive`, in processes, and knows nothing of its inside.
     ("hive-natlab", &[]),
     ("xtask", &["hive-protocol"]),
@@ -46,7 +68,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("axum", &["hive-http"]),
     ("candle-", &["hive-inference", "xtask"]),
     ("command-fds", &["hive-worker"]),
-    ("clap", &["hive-bench", "hive-cli", "hive-natlab", "xtask"]),
+    ("clap", &["hive-bench", "hive-cli", "hive-faults", "hive-natlab", "xtask"]),
     ("landlock", &["hive-worker"]),
     ("libp2p", &["hive-swarm", "hive-testnet"]),
     ("minijinja", &["hive-inference"]),

@@ -8,16 +8,21 @@ use anyhow::Context;
 /// Lines at which a file is two files.
 const MAX_LINES: usize = 800;
 
-/// Checks every text file that git knows or would take.
-pub(super) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
+/// The files that git knows or would take.
+pub(super) fn names(root: &Path) -> anyhow::Result<Vec<String>> {
     let listed = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)
         .output()
         .context("cannot run git")?;
     let names = String::from_utf8(listed.stdout).context("a file name that is not UTF-8")?;
+    Ok(names.lines().map(str::to_owned).collect())
+}
+
+/// Checks every text file of these.
+pub(super) fn check(root: &Path, names: &[String]) -> anyhow::Result<Vec<String>> {
     let mut findings = Vec::new();
-    for name in names.lines() {
+    for name in names {
         let path = root.join(name);
         // Binary files and files that were removed have nothing to read.
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
