@@ -2,21 +2,17 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// SplitMix64: every seed is a good one, and the points follow from it.
+/// The planner's dice, for numbers of any size: offsets are long.
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(hive_fetch::Dice);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(hive_fetch::Dice::new(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
+        self.0.roll()
     }
 
     /// A number below `end`, which is not zero.

@@ -49,7 +49,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "hive-faults",
-        &["hive-api", "hive-node", "hive-protocol", "hive-store", "hive-swarm", "hive-testnet"],
+        &[
+            "hive-api",
+            "hive-fetch",
+            "hive-node",
+            "hive-protocol",
+            "hive-store",
+            "hive-swarm",
+            "hive-testnet",
+        ],
     ),
     // What decodes, and what a model's files say: whoever reads bytes of strangers.
     (
