@@ -216,7 +216,7 @@ async fn drain(mut events: mpsc::Receiver<ExchangeEvent>, verify: bool) -> Resul
     let mut received = 0;
     while let Some(event) = events.recv().await {
         match event {
-            ExchangeEvent::Header(_) => {}
+            ExchangeEvent::Header(_) | ExchangeEvent::Part(_) => {}
             ExchangeEvent::Group { index, bytes, .. } => {
                 if verify {
                     std::hint::black_box(hive_protocol::group::group_hash(index, &bytes));

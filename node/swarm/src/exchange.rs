@@ -84,6 +84,9 @@ pub enum ExchangeEvent {
         /// Its bytes.
         bytes: Bytes,
     },
+    /// Bytes of the next group, which is not whole, that came since the last event: told of a few
+    /// times a second, so that a slow peer is known before its first group is here.
+    Part(u64),
     /// All that the header granted has come.
     End,
     /// Nothing more comes. The groups before this are as good as any.

@@ -1,10 +1,12 @@
 //! The asker's side of a stream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
 use hive_protocol::chunk_message::{ChunkRequest, ChunkResponse};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 
 use super::buffers::Buffers;
 use super::limits::{FIRST_BYTE_TIMEOUT, REQUEST_TIMEOUT, STALL_TIMEOUT};
@@ -14,6 +16,8 @@ use super::{ExchangeEvent, Failure};
 
 /// Bytes that are counted together.
 const COUNTED: usize = 64 << 10;
+/// How often it is told that a part of a group has come.
+const TOLD: Duration = Duration::from_millis(250);
 
 /// A request on its way to a stream. Dropped before its end, it tells the asker that the
 /// connection closed, as far as the channel has room.
@@ -87,13 +91,21 @@ impl Ask {
         self.tell(ExchangeEvent::Header(response)).await;
 
         stream.set_limit(STALL_TIMEOUT);
+        let mut told_at = Instant::now();
         for range in ranges {
             for (index, len) in (range.first..).zip(range.group_lens()) {
                 let mut buffer = self.buffers.take(len as usize);
+                let (mut come, mut told) = (0, 0);
                 for piece in buffer.as_mut().chunks_mut(COUNTED) {
                     stream.fill(piece).await?;
                     self.running.moved(piece.len() as u64);
+                    come += piece.len() as u64;
+                    if come < len && told_at.elapsed() >= TOLD {
+                        self.tell(ExchangeEvent::Part(come - told)).await;
+                        (told, told_at) = (come, Instant::now());
+                    }
                 }
+                told_at = Instant::now();
                 let bytes = buffer.freeze();
                 self.tell(ExchangeEvent::Group { chunk: range.chunk, index, bytes }).await;
             }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::task::Poll;
 
 use bytes::Bytes;
 use hive_protocol::chunk_message::{ChunkRequest, ChunkResponse, Range, Status};
@@ -55,11 +56,13 @@ impl From<WireError> for SendError {
 pub struct Responder {
     stream: Timed<Stream>,
     slot: Option<OwnedSemaphorePermit>,
+    /// Whether the asker has closed its side and waits.
+    half_closed: bool,
 }
 
 impl Responder {
     pub(super) fn new(stream: Stream, slot: Option<OwnedSemaphorePermit>) -> Self {
-        Self { stream: Timed::new(stream, REQUEST_TIMEOUT), slot }
+        Self { stream: Timed::new(stream, REQUEST_TIMEOUT), slot, half_closed: false }
     }
 
     /// Reads the request. An unreadable one comes as `None`.
@@ -68,6 +71,24 @@ impl Responder {
             Ok(body) => Ok(ChunkRequest::decode(&body).ok()),
             Err(WireError::Length) => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the asker has dropped its request. Of one that closed its side, as it should not, that
+    /// is not known any more.
+    pub fn is_dropped(&mut self) -> bool {
+        if self.half_closed {
+            return false;
+        }
+        match self.stream.try_read(&mut [0]) {
+            // A stream of yamux that was reset reads as one whose other side is closed.
+            Poll::Ready(Ok(0)) => {
+                let is_reset = self.stream.is_closed_to_writes();
+                self.half_closed = !is_reset;
+                is_reset
+            }
+            Poll::Ready(Err(_)) => true,
+            Poll::Ready(Ok(_)) | Poll::Pending => false,
         }
     }
 

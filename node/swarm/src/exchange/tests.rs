@@ -147,6 +147,7 @@ async fn hear(mut events: mpsc::Receiver<ExchangeEvent>) -> (Option<ChunkRespons
     while let Some(event) = events.recv().await {
         match event {
             ExchangeEvent::Header(response) => header = Some(response),
+            ExchangeEvent::Part(_) => {}
             ExchangeEvent::Group { index, bytes, .. } => {
                 assert!(bytes == group(index), "group {index}");
                 indices.push(index);
@@ -208,6 +209,38 @@ async fn a_dropped_receiver_stops_the_server_over_tcp() {
 #[tokio::test]
 async fn a_dropped_receiver_stops_the_server_over_quic() {
     a_dropped_receiver_stops_the_server(real, "/ip4/127.0.0.1/udp/0/quic-v1").await;
+}
+
+async fn a_responder_knows_that_its_asker_has_left(
+    transport: fn(&Keypair) -> Connections,
+    addr: &str,
+) {
+    let (asker, mut server, connection) = pair(transport, addr).await;
+    let events = asker.ask(connection, vec![groups(0, 1)]).await.unwrap();
+    let mut responder = server.queue.recv().await.unwrap().responder;
+    assert!(!responder.is_dropped());
+    drop(events);
+    let seen = async {
+        while !responder.is_dropped() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), seen).await.expect("the reset arrives");
+}
+
+#[tokio::test]
+async fn a_responder_knows_that_its_asker_has_left_in_memory() {
+    a_responder_knows_that_its_asker_has_left(memory, "/memory/0").await;
+}
+
+#[tokio::test]
+async fn a_responder_knows_that_its_asker_has_left_over_tcp() {
+    a_responder_knows_that_its_asker_has_left(real, "/ip4/127.0.0.1/tcp/0").await;
+}
+
+#[tokio::test]
+async fn a_responder_knows_that_its_asker_has_left_over_quic() {
+    a_responder_knows_that_its_asker_has_left(real, "/ip4/127.0.0.1/udp/0/quic-v1").await;
 }
 
 #[tokio::test]

@@ -122,6 +122,12 @@ impl<S: Unpin> Timed<S> {
 }
 
 impl<S: AsyncRead + Unpin> Timed<S> {
+    /// What a read says without waiting; nobody is woken when that changes.
+    pub(super) fn try_read(&mut self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        Pin::new(&mut self.stream).poll_read(&mut cx, buf)
+    }
+
     /// Reads some bytes; 0 at the end of the stream.
     pub(super) async fn read(&mut self, buf: &mut [u8]) -> Result<usize, WireError> {
         poll_fn(|cx| self.poll(cx, |stream, cx| stream.poll_read(cx, buf))).await
@@ -157,6 +163,12 @@ impl<S: AsyncRead + Unpin> Timed<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Timed<S> {
+    /// Whether a write would fail now, seen by a write of nothing.
+    pub(super) fn is_closed_to_writes(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        matches!(Pin::new(&mut self.stream).poll_write(&mut cx, &[]), Poll::Ready(Err(_)))
+    }
+
     /// Writes all of `bytes`. The time before the call, in which nobody wrote, does not count.
     pub(super) async fn write(&mut self, mut bytes: &[u8]) -> Result<(), WireError> {
         self.due = Instant::now() + self.limit;

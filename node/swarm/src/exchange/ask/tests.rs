@@ -59,7 +59,7 @@ async fn answered(bytes: Vec<u8>, end: bool) -> (u64, Option<Failure>) {
         let mut received = 0;
         while let Some(event) = events.recv().await {
             match event {
-                ExchangeEvent::Header(_) => {}
+                ExchangeEvent::Header(_) | ExchangeEvent::Part(_) => {}
                 ExchangeEvent::Group { bytes, .. } => received += bytes.len() as u64,
                 ExchangeEvent::End => return (received, None),
                 ExchangeEvent::Failed(failure) => return (received, Some(failure)),
@@ -72,7 +72,7 @@ async fn answered(bytes: Vec<u8>, end: bool) -> (u64, Option<Failure>) {
     heard
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_granted_comes_group_by_group() {
     let Asked { mut peer, mut events, .. } = asked().await;
     let answer = async {
@@ -99,6 +99,34 @@ async fn what_was_granted_comes_group_by_group() {
         panic!("{heard:?}")
     };
     assert_eq!((first.len() as u64, first[0], &second[..]), (GROUP_LEN, 1, &[2; 100][..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_slow_group_the_parts_are_told() {
+    let Asked { mut peer, mut events, .. } = asked().await;
+    let answer = async {
+        peer.write_all(&granted(vec![range()])).await.unwrap();
+        for _ in 0..GROUP_LEN as usize / COUNTED {
+            peer.write_all(&[1; COUNTED]).await.unwrap();
+            tokio::time::advance(TOLD / 2).await;
+        }
+        drop(peer);
+    };
+    let hear = async {
+        let (mut parts, mut whole) = (Vec::new(), 0);
+        while let Some(event) = events.recv().await {
+            match event {
+                ExchangeEvent::Part(bytes) => parts.push(bytes),
+                ExchangeEvent::Group { bytes, .. } => whole += bytes.len() as u64,
+                ExchangeEvent::Header(_) | ExchangeEvent::End | ExchangeEvent::Failed(_) => {}
+            }
+        }
+        (parts, whole)
+    };
+    let ((), (parts, whole)) = futures::join!(answer, hear);
+    let sum: u64 = parts.iter().sum();
+    assert!((5..=8).contains(&parts.len()), "{parts:?}");
+    assert!(GROUP_LEN / 2 < sum && sum <= whole, "{sum} of {whole}");
 }
 
 #[tokio::test]
