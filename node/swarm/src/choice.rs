@@ -102,6 +102,31 @@ impl Choice {
         pick(main)
     }
 
+    /// Whether a trial goes on: it may have to end when nothing is asked any more.
+    pub(crate) fn is_trying(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// Looks at a trial when nothing is to be asked. At the end of a fetch all that is awaited may be
+    /// on the slower one; says what is withdrawn.
+    pub(crate) fn look(
+        &mut self,
+        there: &[(TransportKind, Carried)],
+        now: Duration,
+    ) -> Option<TransportKind> {
+        let trial = self.trial.as_ref()?;
+        let carried = |kind| there.iter().find(|(there, _)| *there == kind).map(|(_, sum)| *sum);
+        let (main, rival) = (carried(trial.main)?, carried(trial.rival)?);
+        let both = [trial.main, trial.rival];
+        if !trial.is_over(main, rival, now) {
+            return None;
+        }
+        let gain = trial.gain(main, rival);
+        let pick = self.end_trial(both, gain > BETTER, now);
+        // What is about as good may end what it has: to ask for it again costs more.
+        pick.withdrawn.filter(|_| !(WORSE..=BETTER).contains(&gain))
+    }
+
     /// Says what carries from now on.
     fn end_trial(
         &mut self,
@@ -248,6 +273,38 @@ mod tests {
         // When it is back both are compared again.
         line.sums.insert(0, (Tcp, Carried::default()));
         assert!(line.run(10, |_| 10_000_000).contains(&Tcp));
+    }
+
+    #[test]
+    fn a_trial_ends_though_nothing_is_asked_any_more() {
+        let mut line = Line::new(&[Tcp, Quic]);
+        while line.run(1, |_| 10_000_000).iter().all(|pick| *pick == Tcp) {}
+        // What is left is with the rival, and it brings little.
+        let mut looks = Vec::new();
+        for _ in 0..30 {
+            line.now += Duration::from_millis(100);
+            line.sums[1].1.busy += Duration::from_millis(100);
+            line.sums[1].1.running = 1;
+            looks.extend(line.choice.look(&line.sums, line.now));
+        }
+        assert_eq!(looks, [Quic]);
+        assert!(!line.choice.is_trying());
+        assert_eq!(line.choice.look(&line.sums, line.now), None);
+    }
+
+    #[test]
+    fn what_is_as_good_ends_what_it_has_and_what_is_gone_is_not_judged() {
+        let mut line = Line::new(&[Tcp, Quic]);
+        while line.run(1, |_| 10_000_000).iter().all(|pick| *pick == Tcp) {}
+        assert_eq!(line.choice.look(&line.sums[1..], line.now), None);
+        assert!(line.choice.is_trying(), "it is as it was when both are there again");
+        for (_, sum) in &mut line.sums {
+            sum.busy += Duration::from_secs(3);
+            sum.bytes += 30_000_000;
+        }
+        line.now += Duration::from_secs(3);
+        assert_eq!(line.choice.look(&line.sums, line.now), None);
+        assert!(!line.choice.is_trying());
     }
 
     #[test]

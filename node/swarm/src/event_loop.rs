@@ -290,6 +290,7 @@ impl EventLoop {
         self.tick_relays(now);
         self.tick_members();
         self.tick_relaying(now);
+        self.tick_bulk();
         self.lift_bans(SystemTime::now());
         if now >= self.listening.until && !self.is_listening() {
             self.listening.starting.clear();

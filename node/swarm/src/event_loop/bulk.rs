@@ -118,6 +118,25 @@ impl EventLoop {
         self.try_others(peer, &there);
     }
 
+    /// Ends the trials that are over, also where nothing more is asked.
+    pub(super) fn tick_bulk(&mut self) {
+        let now = self.bulk.start.elapsed();
+        let exchange = &mut self.swarm.behaviour_mut().exchange;
+        let trying = self.bulk.choices.iter_mut().filter(|(_, choice)| choice.is_trying());
+        for (peer, choice) in trying {
+            let there: Vec<_> = exchange
+                .connections(peer)
+                .map(|info| (info.kind, info.id, exchange.carried(info.id)))
+                .collect();
+            let sums: Vec<_> = there.iter().map(|(kind, _, sum)| (*kind, *sum)).collect();
+            let Some(loser) = choice.look(&sums, now) else { continue };
+            tracing::debug!(%peer, ?loser, "transports compared");
+            for (_, id, _) in there.into_iter().filter(|(kind, ..)| *kind == loser) {
+                exchange.withdraw(id);
+            }
+        }
+    }
+
     /// Dials the transports that a peer is not reached over, so that they can be compared.
     fn try_others(&mut self, peer: PeerId, there: &[(TransportKind, Carried)]) {
         let busy = there.iter().any(|(_, carried)| carried.busy >= WARM);
