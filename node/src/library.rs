@@ -323,22 +323,6 @@ impl Local {
         Ok(Box::pin(ReceiverStream::new(stream)))
     }
 
-    /// What was found earlier and is still missing: nothing is left of it that could be hashed.
-    async fn known_damage(&self, id: BlockId) -> Result<Option<store::Damage>> {
-        let store = self.store.clone();
-        blocking(move || {
-            let Some(model) = store.get(&id).map_err(|error| index(&error))? else {
-                return Ok(None);
-            };
-            let Some(reason) = model.damaged else { return Ok(None) };
-            let files = store.files(&id).map_err(|error| index(&error))?;
-            let len = model.size.saturating_sub(model.present);
-            let first = files.into_iter().next();
-            Ok(first.map(|file| store::Damage { path: file.path, offset: 0, len, reason }))
-        })
-        .await
-    }
-
     async fn verify_each(
         &self,
         models: Vec<store::Model>,
@@ -366,10 +350,10 @@ impl Local {
             .await?;
             hashed += report.bytes;
             let mut report = report;
-            if report.damaged.is_empty()
-                && let Some(known) = self.known_damage(model.id).await?
-            {
-                report.damaged.push(known);
+            if report.damaged.is_empty() {
+                let (store, id) = (self.store.clone(), model.id);
+                let lost = blocking(move || store.lost(&id).map_err(|error| index(&error)));
+                report.damaged = lost.await?;
             }
             damaged += report.damaged.len() as u64;
             let cid = model.id.to_string();

@@ -245,7 +245,9 @@ fn open_home(config: &Config) -> Result<(Store, SigningKey, SigningKey)> {
         match &error {
             store::OpenError::Locked { .. } => {
                 HiveError::caused(ErrorKind::Failed, message, &error).hint(
-                    "talk to the node that runs there, stop it, or give another home with `--home`",
+                    "another command there ends by itself: wait for it; a node that runs there is \
+                     talked to through its local API, if that is on, or stopped; or give another \
+                     home with `--home`",
                 )
             }
             store::OpenError::NewerSchema { .. } => {

@@ -2,7 +2,8 @@
 //!
 //! One thread owns the write side and commits one transaction a job, so a caller that got its
 //! answer knows that the change survives a power cut. Readers have connections of their own and
-//! never wait for the writer (WAL). The tables are in `schema`, the statements in `rows`.
+//! never wait for the writer (WAL). No other process may open it, so that what the connections share
+//! is in memory and not in a mapped file, whose pages a full disk cannot fill (SIGBUS). The tables are in `schema`, the statements in `rows`.
 //!
 //! Invariant: nothing is written here that the disk does not hold already.
 
@@ -13,8 +14,10 @@ use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use self::reserve::Reserve;
 use crate::disk::Disk;
 
+mod reserve;
 pub(crate) mod rows;
 pub(crate) mod schema;
 
@@ -23,6 +26,19 @@ const QUEUE_LEN: usize = 64;
 
 /// Read connections that are kept open.
 const READERS: usize = 4;
+
+/// SQLite's way to the files that one process has to itself (<https://sqlite.org/vfs.html>).
+#[cfg(unix)]
+const VFS: Option<&str> = Some("unix-excl");
+#[cfg(not(unix))]
+const VFS: Option<&str> = None;
+
+fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    match VFS {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+        None => Connection::open_with_flags(path, flags),
+    }
+}
 
 /// The index cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +79,7 @@ pub(crate) struct Index {
     /// Whether it was empty when it was opened.
     is_new: bool,
     disk: Disk,
+    reserve: Reserve,
     readers: Mutex<Vec<Connection>>,
     jobs: Option<SyncSender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -73,13 +90,16 @@ impl Index {
     pub(crate) fn open(path: &Path, disk: Disk) -> Result<Self, schema::SchemaError> {
         let failed =
             |source: rusqlite::Error| IndexError { path: path.to_owned(), source: source.into() };
-        let mut connection = Connection::open(path).map_err(failed)?;
+        let reserve = Reserve::new(path.with_extension("reserve"), disk.clone());
+        reserve.give_way();
+        let mut connection = connect(path, OpenFlags::default()).map_err(failed)?;
         connection
             .execute_batch(
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
             )
             .map_err(failed)?;
         let is_new = schema::migrate(&mut connection, path)? == 0;
+        reserve.keep();
         let (jobs, queue) = sync_channel::<Job>(QUEUE_LEN);
         let writer = std::thread::Builder::new()
             .name("hive-index".to_owned())
@@ -93,6 +113,7 @@ impl Index {
             path: path.to_owned(),
             is_new,
             disk,
+            reserve,
             readers: Mutex::default(),
             jobs: Some(jobs),
             writer: Some(writer),
@@ -114,9 +135,10 @@ impl Index {
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, IndexError> {
         let (reply, answer) = sync_channel(1);
-        let (disk, path) = (self.disk.clone(), self.path.clone());
+        let (disk, path, reserve) = (self.disk.clone(), self.path.clone(), self.reserve.clone());
         let job = Box::new(move |connection: &mut Connection| {
             let run = || -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+                reserve.give_way();
                 let txn = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 let value = change(&txn)?;
                 disk.commit(&path)?;
@@ -141,7 +163,7 @@ impl Index {
         let run = || {
             let mut connection = match pooled {
                 Some(connection) => connection,
-                None => Connection::open_with_flags(
+                None => connect(
                     &self.path,
                     OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
                 )?,
@@ -169,5 +191,7 @@ impl Drop for Index {
             // A writer that panicked has answered nobody; there is nothing to add here.
             let _ = writer.join();
         }
+        // What was given up for a full disk is free again with the log.
+        self.reserve.keep();
     }
 }

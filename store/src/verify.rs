@@ -79,6 +79,47 @@ impl Store {
         Ok(report)
     }
 
+    /// What was found to be damaged earlier and is not here since: there is nothing of it to hash.
+    /// What lies together is one damage.
+    pub fn lost(&self, id: &BlockId) -> Result<Vec<Damage>, IndexError> {
+        let Some(live) = self.live(id)? else { return Ok(Vec::new()) };
+        let (state, reason, durable, files) = {
+            let now = live.lock();
+            (now.state, now.reason.clone(), now.durable.clone(), now.files.clone())
+        };
+        let mut lost: Vec<Damage> = Vec::new();
+        if state != State::Damaged {
+            return Ok(lost);
+        }
+        let reason = reason.unwrap_or_default();
+        for (file, row) in (0..).zip(&files) {
+            for (at, place) in in_order(&live, file) {
+                let groups = live.geometry.chunks()[at].groups();
+                for group in groups.filter(|group| !durable.contains(*group)) {
+                    let (_, index) = live.locate(group);
+                    let (offset, len) =
+                        (Live::offset(place, index), live.geometry.group_len(group));
+                    match lost.last_mut() {
+                        Some(last) if last.path == row.path && last.offset + last.len == offset => {
+                            last.len += len;
+                        }
+                        _ => lost.push(Damage {
+                            path: row.path.clone(),
+                            offset,
+                            len,
+                            reason: reason.clone(),
+                        }),
+                    }
+                }
+            }
+        }
+        // It was not its groups; perhaps bytes past an end.
+        if let (true, Some(first)) = (lost.is_empty(), files.first()) {
+            lost.push(Damage { path: first.path.clone(), offset: first.size, len: 0, reason });
+        }
+        Ok(lost)
+    }
+
     fn verify_file(
         &self,
         live: &Live,

@@ -61,6 +61,25 @@ fn adding_shares_the_bytes_and_knows_their_hashes() {
 }
 
 #[test]
+fn what_was_found_damaged_before_is_named_again_where_it_is() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let original = Original::file("m", noise("m", 3 * MIB + 100));
+    let path = original.fetch(&store);
+    assert!(store.lost(&original.id()).unwrap().is_empty());
+    for offset in [1, 2] {
+        flip(&path, (offset * MIB) as u64 + 7);
+    }
+    assert_eq!(verify(&store, &original.id()).damaged.len(), 2);
+    // Nothing of it can be hashed any more.
+    assert!(verify(&store, &original.id()).damaged.is_empty());
+    let lost = store.lost(&original.id()).unwrap();
+    assert_eq!(lost.len(), 1, "they lie together: {lost:?}");
+    assert_eq!((lost[0].offset, lost[0].len), (MIB as u64, 2 * MIB as u64));
+    assert!(lost[0].reason.contains("not the bytes that were stored"), "{lost:?}");
+}
+
+#[test]
 fn a_directory_becomes_a_tree_that_a_peer_can_fetch() {
     let bench = Bench::new();
     let files = [

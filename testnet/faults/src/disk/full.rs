@@ -33,10 +33,11 @@ const NO_SPACE: i32 = 5;
 pub(crate) const FULL: Scenario = Scenario {
     name: "disk-full",
     claim: "on a full disk `fetch` and `add` end with exit code 5 and leave no rubbish, the node \
-            serves on, and with space the fetch goes on from what was verified",
+            serves on, `ls` and `rm` work without a node, and with space the fetch goes on from what \
+            was verified",
     few: 1,
     full: 5,
-    least: |rounds| 4 * rounds,
+    least: |rounds| 5 * rounds,
     run: |context| rounds(context, false, fill),
     twin: |context| rounds(context, true, fill),
     // Whoever believes such a disk does not say that it is full, or says that what is lost is here.
@@ -203,6 +204,9 @@ fn fill(context: &Context, rig: &Rig, disk: Mount) -> anyhow::Result<String> {
     let file = rig.dir.join("file");
     std::fs::write(&file, hive_testnet::sample::bytes(1, 3_000_000))?;
     let file = file.to_str().context("a path of ours is text")?;
+    let spare = rig.dir.join("spare");
+    std::fs::write(&spare, hive_testnet::sample::bytes(3, 1_000_000))?;
+    rig.home.json(&["--json", "add", spare.to_str().context("a path of ours is text")?])?;
 
     // More than the disk has: nothing of it is begun.
     let whole = Mount::memory(2 * DISK_MIB, &rig.dir.join("memory"))?;
@@ -213,8 +217,10 @@ fn fill(context: &Context, rig: &Rig, disk: Mount) -> anyhow::Result<String> {
     require_no_space(&rig.home, "adding more than there is room for", &["--json", "add", huge])?;
     ensure!(unfinished(&rig.home)? == 0, "what did not fit left something behind");
 
-    // Somebody else takes the rest while a fetch is going on. Its own blocks are its own already.
+    // Somebody else takes the rest while a fetch is going on. Its own blocks are its own already, and
+    // what the index keeps for such a time it has given up before.
     let fetch = rig.up_to(FILL)?;
+    std::fs::remove_file(rig.home.path().join("index.reserve"))?;
     let ballast = disk.path().join("ballast");
     let taken = take_all(&ballast)?;
     context.inject(1);
@@ -239,6 +245,14 @@ fn fill(context: &Context, rig: &Rig, disk: Mount) -> anyhow::Result<String> {
         ensure!(again.status.code() == Some(NO_SPACE), "the start on a full disk: {again}");
         again.refusal()?;
     }
+    std::fs::remove_file(&ballast)?;
+
+    // Without a node there is a way to make room, if the last command had some to keep.
+    rig.home.json(&["--json", "ls"])?;
+    take_all(&ballast)?;
+    context.inject(1);
+    rig.home.json(&["--json", "ls"]).context("`ls` on a full disk")?;
+    rig.home.json(&["--json", "rm", "spare"]).context("`rm` on a full disk")?;
     std::fs::remove_file(&ballast)?;
     let _node = rig.honest.join(&[])?;
     let how = ended.status.code().unwrap_or(-1);
