@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use hive_api::{ErrorKind, FetchEvent, HiveError, Result};
 use hive_fetch::{End, Planner, RequestId, Roster, Step, Strike};
+use hive_protocol::limits::GROUPS_PER_CHUNK;
 use hive_protocol::{BlockId, Geometry};
 use hive_store::Partial;
 use hive_swarm::{Client, Peer, SwarmEvent};
@@ -41,7 +42,7 @@ const CHECKPOINT: Duration = Duration::from_secs(1);
 const CHECKPOINT_GROUPS: u32 = 64;
 /// How long who sent wrong bytes is banned.
 const BAN: Duration = Duration::from_hours(1);
-/// The planner gives a peer up after this much time without a group; the exchange says after 15 s
+/// The planner gives a peer up after this much time without a part of a group; the exchange says after 15 s
 /// without a byte, which is what a peer is blamed for.
 const STALL: Duration = Duration::from_secs(20);
 
@@ -260,7 +261,7 @@ impl<'a> Driver<'a> {
         let now = self.now();
         match note {
             Note::Granted { request, ranges, have } => {
-                self.planner.granted(request, &ranges);
+                self.planner.granted(request, &ranges, now);
                 let peer = self.requests.get(&request).map(|(peer, ..)| *peer);
                 if let Some(peer) = peer
                     && self.roster.is_behind(peer, have)
@@ -309,14 +310,15 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// The model is announced from its first whole chunk on.
+    /// The model is announced from its first whole chunk on, or when as much of several is here.
     fn announce_first(&mut self, group: u32) {
         if self.told_first {
             return;
         }
         let chunk = self.geometry.chunks()[self.geometry.chunk_of(group)];
         let have = self.planner.progress();
-        if chunk.groups().all(|group| have.contains(group)) {
+        let is_much = have.count() as usize >= GROUPS_PER_CHUNK;
+        if is_much || chunk.groups().all(|group| have.contains(group)) {
             self.told_first = true;
             self.local.offers_changed();
         }

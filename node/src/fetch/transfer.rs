@@ -124,7 +124,8 @@ impl Transfer {
         let request = ChunkRequest::new(self.model, asked.iter().map(range).collect());
         let (mut events, mut spending) = self.open(request).await?;
         let writes = Arc::new(Semaphore::new(WRITES));
-        let mut received = 0;
+        // Of a group that is not whole yet; it is counted with what came before.
+        let (mut received, mut part) = (0, 0);
         let (mut moves, mut came) = (0, Vec::new());
         let ended = loop {
             let Some(event) = events.recv().await else { break Err(Stop::End(End::Failed)) };
@@ -148,8 +149,13 @@ impl Transfer {
                     Status::NotHeld => break Err(Stop::End(End::NotHeld)),
                     Status::Unsupported => break Err(Stop::End(End::Unsupported)),
                 },
+                ExchangeEvent::Part(bytes) => {
+                    part += bytes;
+                    self.tell(Note::Received { request: self.id, bytes: received + part }).await?;
+                }
                 ExchangeEvent::Group { chunk, index, bytes } => {
                     received += bytes.len() as u64;
+                    part = 0;
                     if let Some(spending) = &mut spending {
                         spending.spend(bytes.len() as u64);
                     }
@@ -188,7 +194,7 @@ impl Transfer {
                     if asked.is_empty() {
                         break Ok(());
                     }
-                    moves += 1;
+                    (moves, part) = (moves + 1, 0);
                     let request = ChunkRequest::new(self.model, asked.iter().map(range).collect());
                     match self.open(request).await {
                         Ok(opened) => (events, spending) = opened,

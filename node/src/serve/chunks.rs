@@ -15,7 +15,7 @@ use hive_fetch::slots::{Full, SLOTS, Slot, Slots};
 use hive_protocol::chunk_message::{ChunkResponse, Range, Status};
 use hive_protocol::limits::GROUP_LEN;
 use hive_store as store;
-use hive_swarm::{ChunkRequests, InboundChunks, Peer, SwarmEvent};
+use hive_swarm::{ChunkRequests, InboundChunks, Peer, Sending, SwarmEvent};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
@@ -45,6 +45,12 @@ struct Waiting {
     granted: Vec<Range>,
 }
 
+/// A request that is over, with what of it was never granted: its asker had gone.
+struct Served {
+    slot: Slot<Peer>,
+    unsent: Vec<Range>,
+}
+
 /// Serves until the node stops.
 pub(crate) async fn run(local: Local, mut requests: ChunkRequests) {
     let Ok(swarm) = local.swarm() else { return };
@@ -52,9 +58,9 @@ pub(crate) async fn run(local: Local, mut requests: ChunkRequests) {
     let limiter = Arc::new(Limiter::new(local.config.upload_limit));
     let mut slots: Slots<Peer, Waiting> = Slots::new(slots_for(local.config.upload_limit));
     // As many as there are slots, so that giving one back never waits.
-    let (done, mut freed) = mpsc::channel::<Slot<Peer>>(SLOTS);
+    let (done, mut freed) = mpsc::channel::<Served>(SLOTS);
     let mut sent = Sent::default();
-    // In the order in which they came, as each peer has a use for them.
+    // In the order in which they came, as each peer has most use for them.
     let mut looks = FuturesOrdered::new();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
@@ -72,11 +78,17 @@ pub(crate) async fn run(local: Local, mut requests: ChunkRequests) {
             Some(looked) = looks.next() => {
                 let Some(waiting) = looked else { continue };
                 let cost = waiting.granted.iter().map(Range::len).sum();
+                if slots.is_full(&waiting.inbound.peer) {
+                    slots.take_if(is_dropped);
+                }
                 if let Err(Full(waiting)) = slots.push(waiting.inbound.peer, cost, waiting) {
                     refuse(&local, waiting.inbound, Status::Busy, RETRY_MS);
                 }
             }
-            Some(slot) = freed.recv() => slots.done(slot),
+            Some(Served { slot, unsent }) = freed.recv() => {
+                slots.done(slot);
+                sent.take_back(&unsent);
+            }
             event = events.recv() => match event {
                 Ok(SwarmEvent::PeerDisconnected { peer }) => slots.forget(peer),
                 // What was missed is a peer that left: its requests fail when their turn comes.
@@ -89,19 +101,28 @@ pub(crate) async fn run(local: Local, mut requests: ChunkRequests) {
                 }
             }
         }
+        // Who had it from somebody else meanwhile has dropped it; that counts for nothing.
+        if slots.is_due() {
+            slots.take_if(is_dropped);
+        }
         while let Some((slot, waiting)) = slots.next(|waiting| sent.least(&waiting.granted)) {
             sent.note(&waiting.granted);
             let (this, limiter, done) = (local.clone(), limiter.clone(), done.clone());
             local.tasks.spawn(async move {
-                let stop = this.stop.clone();
-                tokio::select! {
-                    () = serve(&this, &limiter, waiting) => {}
-                    () = stop.cancelled() => {}
-                }
-                let _ = done.send(slot).await;
+                let (stop, granted) = (this.stop.clone(), waiting.granted.clone());
+                let was_granted = tokio::select! {
+                    was_granted = serve(&this, &limiter, waiting) => was_granted,
+                    () = stop.cancelled() => return,
+                };
+                let unsent = if was_granted { Vec::new() } else { granted };
+                let _ = done.send(Served { slot, unsent }).await;
             });
         }
     }
+}
+
+fn is_dropped(waiting: &mut Waiting) -> bool {
+    waiting.inbound.reply.is_dropped()
 }
 
 /// Refuses without holding up the queue.
@@ -136,20 +157,39 @@ async fn look(local: &Local, inbound: InboundChunks) -> Option<Waiting> {
     None
 }
 
-async fn serve(local: &Local, limiter: &Limiter, waiting: Waiting) {
+/// Says whether the asker was granted anything.
+async fn serve(local: &Local, limiter: &Limiter, waiting: Waiting) -> bool {
     let Waiting { inbound: InboundChunks { peer, request, reply, .. }, offer, .. } = waiting;
-    let id = request.id;
     let version = offer.version();
     // Meanwhile there may be more of it, or it may have become nobody's business.
     let granted = grant(&offer, &request.ranges);
     if granted.is_empty() {
-        return answer(peer, reply.refuse(Status::NotHeld, 0).await);
+        answer(peer, reply.refuse(Status::NotHeld, 0).await);
+        return false;
     }
     let response = ChunkResponse::ok(granted.clone(), version);
-    let mut sending = match reply.accept(&request, &response).await {
-        Ok(sending) => sending,
-        Err(error) => return answer(peer, Err(error)),
-    };
+    match reply.accept(&request, &response).await {
+        Ok(sending) => {
+            send(local, limiter, peer, offer, granted, sending).await;
+            true
+        }
+        Err(error) => {
+            answer(peer, Err(error));
+            false
+        }
+    }
+}
+
+/// Sends what was granted.
+async fn send(
+    local: &Local,
+    limiter: &Limiter,
+    peer: Peer,
+    offer: store::Offer,
+    granted: Vec<Range>,
+    mut sending: Sending,
+) {
+    let id = offer.id();
     let deadline = group_deadline(local.config.upload_limit);
     let (groups, mut read) = mpsc::channel::<Bytes>(READ_AHEAD);
     let reader = tokio::task::spawn_blocking(move || read_groups(&offer, &granted, &groups));

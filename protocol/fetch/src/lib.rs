@@ -7,9 +7,10 @@
 //! events and a list of steps, and the same seed and events give the same steps.
 //!
 //! Policy (DESIGN.md §7): what is demanded comes first and in order; the rest rarest first,
-//! finishing chunks that are begun; a request is as large as a peer's rate makes it; a new peer
-//! gets one group until one has verified; at the tail the slow peer's rest is split; a stalled peer
-//! loses its ranges; the second bad group ends a peer for an hour.
+//! finishing chunks that are begun, of which some are open at a time where other readers have parts;
+//! a request is as large as a peer's rate makes it; a new peer gets one group until one has verified;
+//! what waits in a queue is asked of whoever has it too; at the tail the slow peer's rest is split; a
+//! stalled peer loses its ranges; the second bad group ends a peer for an hour.
 //!
 //! Invariant: every group is in exactly one of *missing*, *in flight*, *present*; a group in flight
 //! is asked of one peer, at the tail of at most two.

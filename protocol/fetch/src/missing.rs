@@ -189,11 +189,19 @@ impl Missing {
         rarest
     }
 
-    /// The group of a chunk that this reader begins with, so that two that fetch the same chunk have
-    /// something for each other.
-    pub(crate) fn begin(&self, chunk: usize) -> u32 {
-        let Chunk { lot, n_groups, .. } = self.chunks[chunk];
+    /// The group of a chunk from which on this reader looks for the next, so that two that fetch the
+    /// same chunk have something for each other. While nobody else has a part that is always the same
+    /// one, since what lies together is read together; readers that know of each other take `chance`,
+    /// or one of them goes on where the other is and asks for what that one has asked for.
+    pub(crate) fn begin(&self, chunk: usize, chance: u32) -> u32 {
+        let Chunk { lot, n_groups, holders, .. } = self.chunks[chunk];
+        let lot = if holders > 0 { chance } else { lot };
         ((u64::from(lot) * u64::from(n_groups)) >> 32) as u32
+    }
+
+    /// Whether somebody has a part of the model and something of this chunk.
+    pub(crate) fn is_shared(&self, chunk: usize) -> bool {
+        self.chunks[chunk].holders > 0
     }
 
     /// Chunks of which something is here or on its way.

@@ -78,6 +78,8 @@ pub(crate) struct Peer {
     pub(crate) retry_at: Duration,
     pub(crate) failures: u32,
     pub(crate) refusals: u32,
+    /// Requests that were taken from it before it began with them, since it began with one.
+    pub(crate) queue_losses: u32,
     /// The last sign of life, or when it was first asked since it was idle.
     pub(crate) alive_at: Duration,
     /// The last group, or when it was first asked since it was idle.
@@ -105,6 +107,7 @@ impl Peer {
             retry_at: Duration::ZERO,
             failures: 0,
             refusals: 0,
+            queue_losses: 0,
             alive_at: Duration::ZERO,
             group_since: Duration::ZERO,
             rate: Rate::default(),

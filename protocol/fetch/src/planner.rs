@@ -54,6 +54,10 @@ struct Request {
     peer: PeerIx,
     slots: Vec<Slot>,
     asked_at: Duration,
+    /// When its peer began with it; until then it waits in a queue.
+    granted_at: Option<Duration>,
+    /// When bytes of it came last.
+    moved_at: Option<Duration>,
     /// Bytes that came, as far as told.
     seen: u64,
     verified: u64,
@@ -74,6 +78,11 @@ enum State {
 }
 
 impl Request {
+    /// Whether it is not in a queue.
+    fn has_begun(&self) -> bool {
+        self.granted_at.is_some() || self.seen > 0
+    }
+
     fn awaited(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
         self.slots.iter().filter(|slot| slot.state == State::Awaited).map(|slot| slot.group)
     }
@@ -157,22 +166,32 @@ impl Planner {
         }
     }
 
-    /// Bytes of a request arrived: `bytes` in all so far, verified or not. A sign of life; without
-    /// it a peer that takes over 15 s for a group counts as stalled.
+    /// Bytes of a request arrived: `bytes` in all so far, verified or not; fewer than were told before
+    /// if it was asked anew. A sign of life; without it a peer that takes over 15 s for a group counts
+    /// as stalled, and with it one that takes three times as long.
     pub fn received(&mut self, request: RequestId, bytes: u64, now: Duration) {
         let Some(asked) = self.requests.get_mut(&request) else { return };
         let Some(peer) = self.peers.get_mut(&asked.peer) else { return };
+        if bytes < asked.seen {
+            asked.seen = bytes.max(asked.verified);
+            peer.alive_at = now;
+        }
         let new = bytes.saturating_sub(asked.seen);
         if new > 0 {
             asked.seen = bytes;
+            asked.moved_at = Some(now);
             peer.alive_at = now;
             peer.rate.arrived(new, now);
         }
     }
 
     /// The peer granted these ranges of a request: what it did not grant is missing again.
-    pub fn granted(&mut self, request: RequestId, ranges: &[Asked]) {
-        let Some(asked) = self.requests.get(&request) else { return };
+    pub fn granted(&mut self, request: RequestId, ranges: &[Asked], now: Duration) {
+        let Some(asked) = self.requests.get_mut(&request) else { return };
+        asked.granted_at = asked.granted_at.or(Some(now));
+        if let Some(peer) = self.peers.get_mut(&asked.peer) {
+            peer.queue_losses = 0;
+        }
         let chunks = self.geometry.chunks();
         let granted = |group: u32| {
             ranges.iter().any(|range| {

@@ -29,6 +29,18 @@ impl Sent {
         ranges.iter().filter_map(of).min().map_or(0, u32::from)
     }
 
+    /// These ranges, which were being sent, were not.
+    pub fn take_back(&mut self, ranges: &[Range]) {
+        for range in ranges {
+            let Some(counts) = self.chunks.get_mut(&range.chunk) else { continue };
+            for at in groups(range) {
+                if let Some(count) = counts.get_mut(at) {
+                    *count = count.saturating_sub(1);
+                }
+            }
+        }
+    }
+
     /// These ranges are being sent.
     pub fn note(&mut self, ranges: &[Range]) {
         for range in ranges {
@@ -71,6 +83,10 @@ mod tests {
         assert_eq!(sent.least(&[range(b"a", 0, 4)]), 1);
         assert_eq!(sent.least(&[range(b"a", 3, 2)]), 0);
         assert_eq!(sent.least(&[range(b"b", 63, 1)]), 1);
+        sent.take_back(&[range(b"a", 0, 1), range(b"b", 60, 9), range(b"c", 0, 1)]);
+        assert_eq!([0, 1, 3].map(|at| sent.least(&[range(b"a", at, 1)])), [1, 2, 1]);
+        assert_eq!(sent.least(&[range(b"b", 63, 1)]), 0);
+        sent.note(&[range(b"b", 63, 1)]);
         // What no chunk has was never sent, whatever was asked.
         assert_eq!(sent.least(&[range(b"b", 64, u32::MAX)]), 0);
     }

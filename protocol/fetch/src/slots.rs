@@ -4,28 +4,36 @@
 //! costs, so peers share the upload by bytes and not by requests. Among those that wait, requests
 //! for what was sent least go first: a hundred readers of one provider then get a hundred different
 //! parts, which they give each other, and the provider sends its file once and not a hundred times.
-//! Whoever stands back for that does so until it is a quantum behind its share, and has its turn
-//! then, whatever it asks for. One slot is optimistic: it goes to whoever waits and was served the
-//! least, which is how a newcomer gets its first piece while the others keep the rest busy.
+//! Whoever stands back for that does so until it is the largest request behind its share, and has its
+//! turn then, whatever it asks for. Of a peer's own requests too that for what was sent least goes
+//! first, but for the first of them, which is passed over twice. One slot is optimistic: it goes to
+//! whoever had nothing yet, which is how a newcomer gets its first piece while the others keep the
+//! rest busy, and else to whoever had least of those whose turn it may be.
 //! Pure: no clock, no I/O.
 //!
 //! Invariant: a request is waiting, in a slot, or gone; `waiting` never exceeds its bounds.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Requests served at once.
 pub const SLOTS: usize = 8;
-/// Slots of one peer at most while others wait: a slow reader does not hold them all.
-const SLOTS_PER_PEER: usize = SLOTS / 2;
+/// Slots of one peer at most. While one answer ends the next goes on; of more answers at once a line
+/// that breaks would lose a part each, and a slow reader would hold them all.
+const SLOTS_PER_PEER: usize = 2;
 /// Requests of one peer that may wait; a planner keeps at most four outstanding.
 pub const WAITING_PER_PEER: usize = 8;
 /// Requests that may wait in all.
 pub const WAITING: usize = 256;
 /// Bytes that a turn adds to a peer's credit: a quarter of the largest request.
 const QUANTUM: u64 = 4 << 20;
-/// Bytes at most that a peer is remembered to be behind its share, or ahead of it: the largest
-/// request.
-const REMEMBERED: i64 = 16 << 20;
+/// Bytes that a peer is behind its share when it has stood back for long enough: the largest request.
+/// Less has the seed of a model that is smaller than this for each of its readers send much of it
+/// twice, before they could give it to each other.
+const LATE: i64 = 16 << 20;
+/// How often a peer's first request is passed over for a later one of its own.
+const OVERTAKEN: u32 = 2;
+/// Bytes at most that a peer is remembered to be behind its share, or ahead of it.
+const REMEMBERED: i64 = 2 * LATE;
 
 /// A request that cannot wait: the queue is full.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +46,8 @@ pub struct Full<R>(
 struct Waiter<R> {
     requests: VecDeque<(u64, R)>,
     credit: u64,
+    /// Later requests that were served before the first since it is that.
+    overtaken: u32,
 }
 
 /// The queue and the slots.
@@ -75,15 +85,20 @@ impl<P: Copy + Ord, R> Slots<P, R> {
         }
     }
 
+    /// Whether no more requests of a peer may wait.
+    pub fn is_full(&self, peer: &P) -> bool {
+        let queued = self.waiters.get(peer).map_or(0, |waiter| waiter.requests.len());
+        self.waiting >= WAITING || queued >= WAITING_PER_PEER
+    }
+
     /// Queues a request that will send `cost` bytes.
     pub fn push(&mut self, peer: P, cost: u64, request: R) -> Result<(), Full<R>> {
-        let queued = self.waiters.get(&peer).map_or(0, |waiter| waiter.requests.len());
-        if self.waiting >= WAITING || queued >= WAITING_PER_PEER {
+        if self.is_full(&peer) {
             return Err(Full(request));
         }
         let waiter = self.waiters.entry(peer).or_insert_with(|| {
             self.turns.push_back(peer);
-            Waiter { requests: VecDeque::new(), credit: 0 }
+            Waiter { requests: VecDeque::new(), credit: 0, overtaken: 0 }
         });
         waiter.requests.push_back((cost, request));
         self.waiting += 1;
@@ -93,50 +108,57 @@ impl<P: Copy + Ord, R> Slots<P, R> {
     /// Takes the next request to serve, if a slot is free. `times` says how often was sent what a
     /// request asks for. Give the slot back with [`Self::done`].
     pub fn next(&mut self, times: impl Fn(&R) -> u32) -> Option<(Slot<P>, R)> {
-        let others_wait = self.turns.len() > 1;
         let active_of = |peer: &P| self.active_of.get(peer).copied().unwrap_or(0);
-        let may = |peer: &P| !others_wait || active_of(peer) < SLOTS_PER_PEER;
+        let may = |peer: &P| active_of(peer) < SLOTS_PER_PEER;
         if self.active >= self.slots || !self.turns.iter().any(may) {
             return None;
         }
-        // The last free slot is the optimistic one.
-        if !self.optimistic_active && self.slots > 1 && self.active + 1 == self.slots {
-            let waiting = self.turns.iter().filter(|peer| may(peer));
-            let least = waiting.min_by_key(|peer| self.served.get(peer).copied().unwrap_or(0));
-            let peer = *least.expect("one may be served");
-            self.optimistic_active = true;
-            let (slot, _, request) = self.take(peer, true);
-            return Some((slot, request));
-        }
         let waiting: Vec<P> = self.turns.iter().copied().filter(may).collect();
         let eligible = self.eligible(&waiting, times);
+        // The last free slot is the optimistic one.
+        if !self.optimistic_active && self.slots > 1 && self.active + 1 == self.slots {
+            let served = |peer: &P| self.served.get(peer).copied().unwrap_or(0);
+            let newcomer = waiting.iter().copied().find(|peer| served(peer) == 0);
+            let least = || eligible.keys().copied().min_by_key(served);
+            let peer = newcomer.or_else(least).expect("one may be served");
+            let at = eligible.get(&peer).copied().unwrap_or(0);
+            self.optimistic_active = true;
+            let (slot, _, request) = self.take(peer, at, true);
+            return Some((slot, request));
+        }
         let peer = self.turn(&eligible);
-        let (slot, cost, request) = self.take(peer, false);
+        let (slot, cost, request) = self.take(peer, eligible[&peer], false);
         self.settle(peer, cost, &waiting, &eligible);
         Some((slot, request))
     }
 
     /// Of the peers that wait those that are too far behind; if none is, those that ask for what was
-    /// sent least.
-    fn eligible(&self, waiting: &[P], times: impl Fn(&R) -> u32) -> BTreeSet<P> {
-        let is_late =
-            |peer: &P| self.behind.get(peer).is_some_and(|&behind| behind >= QUANTUM as i64);
-        let late: BTreeSet<P> = waiting.iter().copied().filter(is_late).collect();
-        if !late.is_empty() {
-            return late;
-        }
-        let front = |peer: &P| Some(times(&self.waiters.get(peer)?.requests.front()?.1));
-        let least = waiting.iter().filter_map(front).min();
-        waiting.iter().copied().filter(|peer| front(peer) == least).collect()
+    /// sent least. With the place of what each asks for that was sent least, the first of several.
+    fn eligible(&self, waiting: &[P], times: impl Fn(&R) -> u32) -> BTreeMap<P, usize> {
+        let is_late = |peer: &P| self.behind.get(peer).is_some_and(|&behind| behind >= LATE);
+        let any_late = waiting.iter().any(is_late);
+        let least_of = |peer: &P| {
+            let waiter = self.waiters.get(peer)?;
+            let n = if any_late || waiter.overtaken >= OVERTAKEN { 1 } else { usize::MAX };
+            let requests = waiter.requests.iter().take(n).enumerate();
+            requests.map(|(at, (_, request))| (times(request), at)).min()
+        };
+        let may = waiting.iter().filter(|peer| !any_late || is_late(peer));
+        let fronts: Vec<(P, (u32, usize))> =
+            may.filter_map(|peer| Some((*peer, least_of(peer)?))).collect();
+        let least = fronts.iter().map(|(_, (times, _))| *times).min();
+        let is_eligible = |times: u32| any_late || Some(times) == least;
+        let eligible = fronts.into_iter().filter(|(_, (times, _))| is_eligible(*times));
+        eligible.map(|(peer, (_, at))| (peer, at)).collect()
     }
 
     /// Whose turn it is.
-    fn turn(&mut self, eligible: &BTreeSet<P>) -> P {
+    fn turn(&mut self, eligible: &BTreeMap<P, usize>) -> P {
         loop {
             let peer = *self.turns.front().expect("somebody waits");
-            if eligible.contains(&peer) {
+            if let Some(&at) = eligible.get(&peer) {
                 let waiter = self.waiters.get_mut(&peer).expect("who has a turn waits");
-                let cost = waiter.requests.front().expect("who waits has a request").0;
+                let cost = waiter.requests.get(at).expect("it waits there").0;
                 if waiter.credit >= cost {
                     waiter.credit -= cost;
                     return peer;
@@ -149,14 +171,14 @@ impl<P: Copy + Ord, R> Slots<P, R> {
 
     /// Takes note of who stood back: each gets its share of what was sent later, from whoever got it
     /// now.
-    fn settle(&mut self, peer: P, cost: u64, waiting: &[P], eligible: &BTreeSet<P>) {
+    fn settle(&mut self, peer: P, cost: u64, waiting: &[P], eligible: &BTreeMap<P, usize>) {
         let share = cost as i64 / waiting.len().max(1) as i64;
         let mut owes = |peer: P, bytes: i64| {
             let behind = self.behind.entry(peer).or_insert(0);
             *behind = (*behind + bytes).clamp(-REMEMBERED, REMEMBERED);
         };
         let mut n_back = 0;
-        for &other in waiting.iter().filter(|other| !eligible.contains(other)) {
+        for &other in waiting.iter().filter(|other| !eligible.contains_key(other)) {
             owes(other, share);
             n_back += 1;
         }
@@ -165,9 +187,10 @@ impl<P: Copy + Ord, R> Slots<P, R> {
         }
     }
 
-    fn take(&mut self, peer: P, optimistic: bool) -> (Slot<P>, u64, R) {
+    fn take(&mut self, peer: P, at: usize, optimistic: bool) -> (Slot<P>, u64, R) {
         let waiter = self.waiters.get_mut(&peer).expect("who has a turn waits");
-        let (cost, request) = waiter.requests.pop_front().expect("who waits has a request");
+        let (cost, request) = waiter.requests.remove(at).expect("it waits there");
+        waiter.overtaken = if at == 0 { 0 } else { waiter.overtaken + 1 };
         if waiter.requests.is_empty() {
             // Credit is not kept: an idle peer saves nothing up.
             self.waiters.remove(&peer);
@@ -194,12 +217,17 @@ impl<P: Copy + Ord, R> Slots<P, R> {
         }
     }
 
+    /// Whether a slot is free and somebody waits.
+    pub fn is_due(&self) -> bool {
+        self.active < self.slots && self.waiting > 0
+    }
+
     /// Takes out the waiting requests that `gone` picks.
-    pub fn take_if(&mut self, mut gone: impl FnMut(&R) -> bool) -> Vec<R> {
+    pub fn take_if(&mut self, mut gone: impl FnMut(&mut R) -> bool) -> Vec<R> {
         let mut taken = Vec::new();
         for waiter in self.waiters.values_mut() {
-            for (cost, request) in std::mem::take(&mut waiter.requests) {
-                if gone(&request) {
+            for (cost, mut request) in std::mem::take(&mut waiter.requests) {
+                if gone(&mut request) {
                     taken.push(request);
                 } else {
                     waiter.requests.push_back((cost, request));
@@ -260,34 +288,43 @@ mod tests {
 
     #[test]
     fn the_last_slot_goes_to_whoever_had_least() {
-        let mut slots = Slots::new(SLOTS);
-        for _ in 0..8 {
-            slots.push('a', MIB, 'a').unwrap();
+        let mut slots = Slots::new(3);
+        slots.push('a', 4 * MIB, 'a').unwrap();
+        let had = slots.next(|_| 0).unwrap().0;
+        slots.done(had);
+        for peer in ['a', 'b', 'c'] {
+            slots.push(peer, 16 * MIB, peer).unwrap();
         }
-        let held: Vec<_> = (0..7).map(|_| slots.next(|_| 0).unwrap().0).collect();
-        slots.push('a', MIB, 'a').unwrap();
-        slots.push('b', 16 * MIB, 'b').unwrap();
+        let held: Vec<_> = (0..2).map(|_| slots.next(|_| 0).unwrap().0).collect();
+        assert_eq!(held.iter().map(|slot| slot.peer).collect::<String>(), "ab");
+        for peer in ['d', 'a'] {
+            slots.push(peer, MIB, peer).unwrap();
+        }
+        // Of c and d, which had nothing, the first; and when c has had 16 MiB, d.
         let (slot, peer) = slots.next(|_| 0).unwrap();
-        assert_eq!(peer, 'b');
-        assert!(slots.next(|_| 0).is_none(), "eight slots are all there are");
+        assert_eq!((slot.optimistic, peer), (true, 'c'));
+        assert!(slots.next(|_| 0).is_none(), "three slots are all there are");
         slots.done(slot);
+        slots.push('c', MIB, 'c').unwrap();
+        assert_eq!(slots.next(|_| 0).unwrap().1, 'd');
         for slot in held {
             slots.done(slot);
         }
     }
 
     #[test]
-    fn a_reader_that_never_ends_leaves_half_of_the_slots_to_others() {
+    fn a_peer_has_two_slots_at_most() {
         let mut slots = Slots::new(SLOTS);
-        for _ in 0..8 {
+        for _ in 0..3 {
             slots.push('a', MIB, 'a').unwrap();
         }
         slots.push('b', 16 * MIB, 'b').unwrap();
-        slots.push('b', 16 * MIB, 'b').unwrap();
         let served: Vec<_> = std::iter::from_fn(|| slots.next(|_| 0)).collect();
-        let of_a = served.iter().filter(|(_, peer)| *peer == 'a').count();
-        // Once nobody else waits, the rest is for whoever does.
-        assert_eq!((served.len(), of_a), (8, 6), "both of b, and the rest");
+        assert_eq!(served.iter().map(|(_, peer)| *peer).collect::<String>(), "aab");
+        for (slot, _) in served {
+            slots.done(slot);
+        }
+        assert_eq!(slots.next(|_| 0).unwrap().1, 'a');
     }
 
     #[test]
@@ -300,6 +337,51 @@ mod tests {
         let order: String =
             std::iter::from_fn(|| slots.next(times)).map(|(slot, _)| slot.peer).collect();
         assert_eq!(order, "bdac");
+    }
+
+    #[test]
+    fn the_optimistic_slot_too_goes_to_what_was_sent_least() {
+        let mut slots = Slots::new(2);
+        slots.push('b', MIB, 'y').unwrap();
+        slots.push('a', MIB / 2, 'y').unwrap();
+        let had = slots.next(|_| 0).unwrap().0;
+        slots.done(had);
+        let held = slots.next(|_| 0).unwrap().0;
+        slots.push('a', MIB, 'x').unwrap();
+        slots.push('b', MIB, 'x').unwrap();
+        slots.push('b', MIB, 'y').unwrap();
+        // Less was served to a, but what it asks for was sent; of b's two, the second was not.
+        let times = |request: &char| u32::from(*request == 'x');
+        let (slot, request) = slots.next(times).unwrap();
+        assert_eq!((slot.optimistic, slot.peer, request), (true, 'b', 'y'));
+        slots.done(held);
+    }
+
+    #[test]
+    fn a_peer_overtakes_itself_twice() {
+        let mut slots = Slots::new(1);
+        slots.push('a', MIB, 'x').unwrap();
+        let order: String = (0..7)
+            .map(|_| {
+                slots.push('a', MIB, 'y').unwrap();
+                let (slot, request) = slots.next(|request| u32::from(*request == 'x')).unwrap();
+                slots.done(slot);
+                request
+            })
+            .collect();
+        assert_eq!(order, "yyxyyyy");
+    }
+
+    #[test]
+    fn who_had_nothing_has_the_optimistic_slot_whatever_it_asks_for() {
+        let mut slots = Slots::new(2);
+        slots.push('b', MIB, 'y').unwrap();
+        let held = slots.next(|_| 0).unwrap().0;
+        slots.push('a', MIB, 'x').unwrap();
+        slots.push('b', MIB, 'y').unwrap();
+        let (slot, request) = slots.next(|request| u32::from(*request == 'x')).unwrap();
+        assert_eq!((slot.optimistic, slot.peer, request), (true, 'a', 'x'));
+        slots.done(held);
     }
 
     /// One reads a model that everybody has had, or asks for what somebody else had; others read what

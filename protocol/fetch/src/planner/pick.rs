@@ -15,6 +15,9 @@ const SCAN: usize = 1_024;
 /// Begun chunks among which the rarest group is looked for.
 const BEGUN: usize = 16;
 
+/// Chunks of which something is to be asked at a time, where other readers have parts.
+const OPEN: usize = 4;
+
 /// A peer this many times slower than the average is not asked for what somebody waits for.
 const TOO_SLOW_TO_HURRY: f64 = 4.0;
 
@@ -178,7 +181,7 @@ impl Planner {
     }
 
     /// Whether a peer is asked for what somebody waits for. If no peer has proven itself, all are.
-    fn may_hurry(peer: &Peer, average: Option<f64>) -> bool {
+    pub(super) fn may_hurry(peer: &Peer, average: Option<f64>) -> bool {
         let Some(average) = average else { return true };
         let fast = peer.rate.known().is_some_and(|rate| rate * TOO_SLOW_TO_HURRY >= average);
         peer.proven && !peer.snubbed && fast
@@ -226,6 +229,7 @@ impl Planner {
         let random = self.n_picks < self.config.random_picks;
         let lot =
             if random { self.dice.below(self.geometry.chunks().len().max(1) as u32) } else { 0 };
+        let (chance, which) = (self.dice.roll() as u32, self.dice.roll() as u32);
         let held = &self.peers[&ix].holds;
         let chunks = self.geometry.chunks();
         let end_of = |group: u32| chunks[self.geometry.chunk_of(group)].groups().end;
@@ -241,7 +245,7 @@ impl Planner {
         let scatter = self.config.random_picks > 0;
         let in_chunk = |chunk: usize| {
             let groups = chunks[chunk].groups();
-            let begin = groups.start + if scatter { self.missing.begin(chunk) } else { 0 };
+            let begin = groups.start + if scatter { self.missing.begin(chunk, chance) } else { 0 };
             self.missing.rarest_of(chunk, held, begin)
         };
         let group = |(_, group): (u16, u32)| group;
@@ -252,18 +256,32 @@ impl Planner {
                 .or_else(|| self.missing.first(held, start..n_groups))
                 .or_else(|| self.missing.first(held, 0..start))
         } else {
-            // Of several chunks that are begun, the one with the rarest group: readers that all
-            // finish the same chunk first have nothing for each other.
-            let begun = self.missing.begun().take(SCAN).filter_map(in_chunk).take(BEGUN);
-            begun
-                .min_by_key(|(holders, _)| *holders)
-                .or_else(|| self.missing.rarest().take(SCAN).find_map(in_chunk))
-                .map(group)
-                .or_else(|| self.missing.first(held, 0..n_groups))
+            let rarest = self.rarest(in_chunk, which);
+            rarest.or_else(|| self.missing.first(held, 0..n_groups))
         }?;
         let end = end_of(first);
         self.n_picks = self.n_picks.saturating_add(1);
         Some((first, end))
+    }
+
+    /// The rarest group of the chunks that are begun, by how many have it and which it is in each.
+    ///
+    /// Readers that all finish the same chunk first have nothing for each other. Where others have
+    /// parts, some chunks are open at a time and `which` decides between them: what one asks for of
+    /// the last groups of a chunk is on its way to another already.
+    fn rarest(&self, in_chunk: impl Fn(usize) -> Option<(u16, u32)>, which: u32) -> Option<u32> {
+        let is_shared = self.missing.begun().take(SCAN).any(|chunk| self.missing.is_shared(chunk));
+        let n_open = self.missing.begun().take(OPEN).count();
+        let begun = self.missing.begun().take(SCAN).filter_map(&in_chunk).take(BEGUN);
+        let mut rarest: Vec<(u16, u32)> = begun.collect();
+        if rarest.is_empty() || (is_shared && n_open < OPEN) {
+            rarest.extend(self.missing.rarest().take(SCAN).find_map(in_chunk));
+        }
+        let least = rarest.iter().map(|(holders, _)| *holders).min()?;
+        rarest.retain(|(holders, _)| *holders == least);
+        let of_these = (u64::from(which) * rarest.len() as u64) >> 32;
+        let (_, group) = *rarest.get(if is_shared { of_these as usize } else { 0 })?;
+        Some(group)
     }
 
     /// Makes a request of groups that were taken from the missing.
@@ -292,7 +310,16 @@ impl Planner {
             }
         }
         let slots = groups.into_iter().map(|group| Slot { group, state: State::Awaited }).collect();
-        self.requests.insert(id, Request { peer: ix, slots, asked_at: now, seen: 0, verified: 0 });
+        let request = Request {
+            peer: ix,
+            slots,
+            asked_at: now,
+            granted_at: None,
+            moved_at: None,
+            seen: 0,
+            verified: 0,
+        };
+        self.requests.insert(id, request);
         self.steps.push_back(Step::Request { id, peer: ix, ranges });
     }
 }

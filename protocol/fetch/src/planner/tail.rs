@@ -1,19 +1,33 @@
 //! Takes work from peers that are too slow with it, and gives it to peers that have nothing to do.
 //!
-//! Four ways, from the mildest to the hardest: an idle peer takes the end of what a slower one has
-//! before it; the last groups are asked twice; a group that takes ten times as long as it
-//! would elsewhere is taken away; a peer that sends nothing for 15 s loses everything that others can send.
+//! Five ways, from the mildest to the hardest: an idle peer takes what waits in another's queue; it
+//! takes the end of what a slower one has before it; the last groups are asked twice; a group that
+//! takes ten times as long as it would elsewhere is taken away; a peer that sends nothing for 15 s
+//! loses everything that others can send.
 
 use std::time::Duration;
 
 use hive_protocol::limits::GROUP_LEN;
 
-use super::Planner;
+use super::{Planner, Request};
 use crate::peer::{Peer, PeerIx};
 use crate::step::{RequestId, Step};
 
 /// The time in which a peer of whom nothing is known is thought to send a group.
 const UNKNOWN_GROUP_SECS: f64 = 4.0;
+
+/// A request that was not granted for this long is taken to wait in a queue: by then a stream is open
+/// and a round trip over, but for the longest.
+const QUEUED: Duration = Duration::from_secs(1);
+
+/// A group that came on in this time …
+const MOVING: Duration = Duration::from_secs(1);
+/// … and will be whole in this time is left where it is: what has come of it would be lost.
+const NEAR: Duration = Duration::from_millis(500);
+/// Requests that a peer may lose from its queue before it counts as slow.
+const QUEUE_LOSSES: u32 = 2;
+/// A peer that drips is given up after so many times the time of one that sends nothing.
+const DRIPS: u32 = 3;
 
 /// What a peer has before it, and how long it will take.
 struct Backlog {
@@ -29,6 +43,8 @@ struct Backlog {
 pub(super) struct Busy {
     /// Since when each busy peer has sent no group, and what it is sending.
     heads: Option<Vec<(Duration, PeerIx, RequestId)>>,
+    /// Requests that wait in a queue, the longest first.
+    queued: Option<Vec<RequestId>>,
     /// The longest first.
     backlogs: Option<Vec<Backlog>>,
 }
@@ -37,7 +53,10 @@ impl Planner {
     /// Takes from peers that gave no sign of life what others can send.
     pub(super) fn give_up_stalled(&mut self, now: Duration) {
         let stall = self.config.stall;
-        let stalled = |peer: &Peer| peer.in_flight > 0 && peer.alive_at + stall <= now;
+        let stalled = |peer: &Peer| {
+            let drips = peer.group_since + stall * DRIPS <= now;
+            peer.in_flight > 0 && (peer.alive_at + stall <= now || drips)
+        };
         let stalled: Vec<PeerIx> =
             self.peers.iter().filter(|(_, peer)| stalled(peer)).map(|(&ix, _)| ix).collect();
         for ix in stalled {
@@ -86,8 +105,12 @@ impl Planner {
     }
 
     fn steal(&mut self, id: RequestId) {
-        if let Some(peer) = self.sender(id).and_then(|ix| self.peers.get_mut(&ix)) {
-            peer.snubbed = true;
+        let Some(request) = self.requests.get(&id) else { return };
+        let was_begun = request.has_begun();
+        if let Some(peer) = self.peers.get_mut(&request.peer) {
+            // Who has a queue need not be slow; who begins nothing is.
+            peer.queue_losses += u32::from(!was_begun);
+            peer.snubbed |= was_begun || peer.queue_losses >= QUEUE_LOSSES;
         }
         self.close(id);
         self.steps.push_back(Step::Cancel { id });
@@ -108,7 +131,11 @@ impl Planner {
             return self.ask_what_is_free(ix, room, average, now);
         }
         if !self.missing.is_empty() {
-            return false;
+            let was_taken = self.take_over(ix, room, average, busy, now);
+            if was_taken {
+                *busy = Busy::default();
+            }
+            return was_taken && self.ask_what_is_free(ix, room, average, now);
         }
         let rate = self.expected_rate(ix, average);
         let backlogs = busy.backlogs.take().unwrap_or_else(|| self.backlogs(now));
@@ -123,9 +150,53 @@ impl Planner {
         *busy = if was_split || was_duplicated {
             Busy::default()
         } else {
-            Busy { heads: busy.heads.take(), backlogs: Some(backlogs) }
+            Busy { backlogs: Some(backlogs), ..std::mem::take(busy) }
         };
         was_duplicated
+    }
+
+    /// Frees the end of a request that waits in another's queue, if `ix` has it and the other has
+    /// something that is still to be asked: who is asked by many is left to send what it alone has.
+    /// Says whether it did.
+    fn take_over(
+        &mut self,
+        ix: PeerIx,
+        room: u32,
+        average: Option<f64>,
+        busy: &mut Busy,
+        now: Duration,
+    ) -> bool {
+        let peer = &self.peers[&ix];
+        if peer.snubbed {
+            return false;
+        }
+        let may_hurry = Self::may_hurry(peer, average);
+        let queued = busy.queued.get_or_insert_with(|| self.queued(now));
+        let is_free = |&group: &u32| {
+            let may = may_hurry || !self.demands.contains(group);
+            may && peer.has(group) && self.owners[&group].len() == 1
+        };
+        let found = queued.iter().find_map(|&id| {
+            let request = self.requests.get(&id).filter(|request| request.peer != ix)?;
+            let end: Vec<u32> =
+                request.awaited().rev().take_while(is_free).take(room as usize).collect();
+            (!end.is_empty()).then_some((id, end))
+        });
+        let Some((id, end)) = found else { return false };
+        for group in end {
+            self.release(id, group);
+        }
+        self.cut(id);
+        true
+    }
+
+    fn queued(&self, now: Duration) -> Vec<RequestId> {
+        let n_groups = self.geometry.n_groups();
+        let has_more = |ix| self.missing.first(&self.peers[&ix].holds, 0..n_groups).is_some();
+        let waits = |request: &Request| {
+            !request.has_begun() && request.asked_at + QUEUED <= now && has_more(request.peer)
+        };
+        self.requests.iter().filter(|(_, request)| waits(request)).map(|(&id, _)| id).collect()
     }
 
     fn ask_what_is_free(
@@ -151,6 +222,8 @@ impl Planner {
             // Whatever it did before, it does it no more.
             Some(rate) if peer.snubbed => rate.min(unknown),
             Some(rate) => rate,
+            // It had a group before it for long, and it did not come.
+            None if peer.snubbed => unknown,
             None => average.unwrap_or(unknown).max(unknown),
         };
         rate.max(1.0)
@@ -170,7 +243,7 @@ impl Planner {
         let usual = GROUP_LEN as f64 / self.expected_rate(ix, average);
         let usual = Duration::try_from_secs_f64(usual).ok()?;
         let limit = usual.mul_f64(self.config.steal_factor).max(self.config.steal_after);
-        let heads = busy.heads.get_or_insert_with(|| self.heads());
+        let heads = busy.heads.get_or_insert_with(|| self.heads(now));
         let slow = heads.iter().filter(|&&(since, other, _)| other != ix && since + limit <= now);
         let mut slow = slow.map(|&(_, _, id)| id);
         slow.find(|id| {
@@ -178,10 +251,21 @@ impl Planner {
         })
     }
 
-    fn heads(&self) -> Vec<(Duration, PeerIx, RequestId)> {
+    fn heads(&self, now: Duration) -> Vec<(Duration, PeerIx, RequestId)> {
         let busy = self.peers.iter().filter(|(_, peer)| peer.in_flight > 0);
-        busy.filter_map(|(&ix, peer)| Some((peer.group_since, ix, *peer.requests.first()?)))
-            .collect()
+        let head = |(&ix, peer): (&PeerIx, &Peer)| {
+            let id = *peer.requests.first()?;
+            let request = &self.requests[&id];
+            let part = request.seen.saturating_sub(request.verified);
+            let left = GROUP_LEN.saturating_sub(part) as f64;
+            let in_time = |rate: f64| left <= rate * NEAR.as_secs_f64();
+            let is_near = request.moved_at.is_some_and(|at| at + MOVING > now)
+                && peer.rate.at(now).is_some_and(in_time);
+            // The time before it began is not the line's.
+            let since = peer.group_since.max(request.granted_at.unwrap_or_default());
+            (!is_near).then_some((since, ix, id))
+        };
+        busy.filter_map(head).collect()
     }
 
     fn backlogs(&self, now: Duration) -> Vec<Backlog> {

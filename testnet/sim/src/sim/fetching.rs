@@ -310,8 +310,9 @@ impl Sim {
 
     /// What a provider granted of a request.
     pub(super) fn granted(&mut self, fetch: u32, request: RequestId, ranges: &[Asked]) {
+        let time = self.time();
         if let Some(going) = self.fetches[fetch as usize].as_mut() {
-            going.planner.granted(request, ranges);
+            going.planner.granted(request, ranges, time);
         }
     }
 }

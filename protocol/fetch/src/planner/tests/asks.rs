@@ -159,7 +159,7 @@ fn rarity_counts_those_that_hold_a_part() {
         ",
         expect![[r#"
             x <- 0
-            y <- 1
+            y <- 4
             a <- 2
         "#]],
     );
@@ -195,6 +195,34 @@ fn of_chunks_that_are_begun_the_one_with_the_rarest_group_goes_on() {
         expect![[r#"
             x <- 1
             a <- 4
+        "#]],
+    );
+}
+
+#[test]
+fn where_others_have_parts_four_chunks_are_open_at_a_time() {
+    check(
+        "
+        chunks 2 2 2 2 2 2
+        have 0
+        x has 2
+        a has all
+        a gives all
+        tick 100ms
+        a gives all
+        a gives all
+        tick 100ms
+        a gives all
+        a gives all
+        ",
+        expect![[r#"
+            x <- 2
+            a <- 3
+            a <- 1
+            a <- 10
+            100ms a <- 11 8
+            100ms a <- 9 6
+            100ms a <- 7 4-5
         "#]],
     );
 }

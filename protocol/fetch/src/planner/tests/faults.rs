@@ -75,7 +75,7 @@ fn a_busy_peer_is_left_alone_and_comes_back() {
         ",
         expect![[r#"
             a <- 0
-            wait 2.745781757s
+            wait 2.444359217s
             3s a <- 0
         "#]],
     );

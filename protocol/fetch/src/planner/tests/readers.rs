@@ -1,34 +1,52 @@
 //! Many readers of one seed in virtual time: what the seed has to send until all have everything.
 //!
-//! Each node sends over an uplink of its own, to whoever asked, by turns; readers hear what others
-//! have every two seconds, and from whoever just sent them something.
+//! Each node serves over an uplink of its own as the product does: by [`Slots`], which share the line,
+//! and those first who ask for what was sent least. Readers hear what others have every second.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::*;
+use crate::slots::{self, SLOTS, Slots};
 
 const LATENCY: Duration = Duration::from_millis(10);
-const POLL: Duration = Duration::from_secs(2);
-/// Who asks again what somebody has is not told more often than this.
-const TOLD: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_secs(1);
+/// What a slot sends before it is the next one's turn.
+const SLICE: u64 = GROUP_LEN / 4;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
+    Granted { to: usize, id: RequestId, groups: Vec<u32> },
     Sent { from: usize },
     Arrived { from: usize, to: usize, id: RequestId, group: u32 },
     Poll { reader: usize },
     Wake { reader: usize },
 }
 
+/// A request at whom it was made of.
+#[derive(Debug, Clone)]
+struct Waiting {
+    reader: usize,
+    id: RequestId,
+    groups: VecDeque<u32>,
+}
+
+struct Serving {
+    slot: slots::Slot<usize>,
+    request: Waiting,
+    /// Bytes of the first group that went out.
+    sent: u64,
+}
+
 struct Node {
     /// Bytes per second.
     uplink: f64,
     has: Bitfield,
-    /// What each reader waits for, in the order in which it is its turn.
-    queue: VecDeque<(usize, RequestId, u32)>,
+    slots: Slots<usize, Waiting>,
+    /// What has a slot, in the order in which it is its turn.
+    serving: VecDeque<Serving>,
     busy: bool,
-    n_sent: u32,
+    bytes_sent: u64,
     /// How often each group was sent.
     times: Vec<u32>,
 }
@@ -41,7 +59,7 @@ struct Swarm {
     nodes: Vec<Node>,
     planners: Vec<Planner>,
     heard: Vec<Vec<Duration>>,
-    open: Vec<BTreeMap<RequestId, (usize, Vec<u32>)>>,
+    open: Vec<BTreeMap<RequestId, usize>>,
     /// Whether nodes send first what they have sent least.
     novel_first: bool,
     /// When each reader is to be woken.
@@ -61,9 +79,10 @@ impl Swarm {
         let node = |uplink, has| Node {
             uplink,
             has,
-            queue: VecDeque::new(),
+            slots: Slots::new(SLOTS),
+            serving: VecDeque::new(),
             busy: false,
-            n_sent: 0,
+            bytes_sent: 0,
             times: vec![0; n_groups as usize],
         };
         let mut nodes: Vec<Node> =
@@ -123,21 +142,14 @@ impl Swarm {
                         .flat_map(|range| first(range)..first(range) + range.n)
                         .collect();
                     let peer = peer.0 as usize;
-                    self.open[reader].insert(id, (peer, groups.clone()));
-                    let waiting = groups.into_iter().map(|group| (reader, id, group));
-                    self.nodes[peer].queue.extend(waiting);
+                    self.open[reader].insert(id, peer);
+                    let cost = groups.len() as u64 * GROUP_LEN;
+                    let waiting = Waiting { reader, id, groups: groups.into() };
+                    self.nodes[peer].slots.push(reader, cost, waiting).expect("few wait");
                     self.send(peer);
                 }
-                Step::Cancel { id } => self.drop_request(reader, id, |_| true),
-                Step::Truncate { id, last } => {
-                    let asked = self.open[reader].get(&id).map(|(_, groups)| groups.clone());
-                    let keep = asked.and_then(|groups| {
-                        let end = groups.iter().position(|&group| group == last)?;
-                        Some(groups[..=end].to_vec())
-                    });
-                    let keep = keep.unwrap_or_default();
-                    self.drop_request(reader, id, |group| !keep.contains(&group));
-                }
+                Step::Cancel { id } => self.drop_request(reader, id, None),
+                Step::Truncate { id, last } => self.drop_request(reader, id, Some(last)),
                 Step::Wait { until } => {
                     if self.wakes[reader].is_none_or(|wake| until < wake) {
                         self.wakes[reader] = Some(until);
@@ -154,57 +166,110 @@ impl Swarm {
         }
     }
 
-    fn drop_request(&mut self, reader: usize, id: RequestId, gone: impl Fn(u32) -> bool) {
-        let Some((peer, groups)) = self.open[reader].get_mut(&id) else { return };
-        groups.retain(|&group| !gone(group));
-        let peer = *peer;
-        self.nodes[peer]
-            .queue
-            .retain(|&(other, of, group)| (other, of) != (reader, id) || !gone(group));
+    /// Who serves a request hears at once that all of it, or what comes after a group, is not wanted.
+    fn drop_request(&mut self, reader: usize, id: RequestId, last: Option<u32>) {
+        let Some(&peer) = self.open[reader].get(&id) else { return };
+        let node = &mut self.nodes[peer];
+        let cut = |request: &mut Waiting| {
+            if (request.reader, request.id) == (reader, id) {
+                let place = |last| request.groups.iter().position(|&group| group == last);
+                request.groups.truncate(last.and_then(place).map_or(0, |at| at + 1));
+            }
+            request.groups.is_empty()
+        };
+        if last.is_none() {
+            self.open[reader].remove(&id);
+        }
+        node.slots.take_if(cut);
+        for serving in &mut node.serving {
+            cut(&mut serving.request);
+        }
+        let ended: Vec<usize> = (0..node.serving.len())
+            .filter(|&at| node.serving[at].request.groups.is_empty())
+            .collect();
+        for at in ended.into_iter().rev() {
+            let Serving { slot, .. } = node.serving.remove(at).expect("it is there");
+            node.slots.done(slot);
+        }
+        self.send(peer);
     }
 
-    /// Begins to send what is next: the least sent if so wished, and who waits longest.
+    /// Fills the slots, and begins to send a slice of what is next.
     fn send(&mut self, from: usize) {
-        let novel_first = self.novel_first;
+        let (novel_first, told_at) = (self.novel_first, self.now + LATENCY);
+        let mut granted = Vec::new();
         let node = &mut self.nodes[from];
-        if node.busy || node.queue.is_empty() {
-            return;
+        let Node { slots, times, serving, .. } = node;
+        let least = |times: &[u32], request: &Waiting| {
+            let of = |group: &u32| times[*group as usize];
+            if novel_first { request.groups.iter().map(of).min().unwrap_or(0) } else { 0 }
+        };
+        while let Some((slot, request)) = slots.next(|request| least(times, request)) {
+            for &group in &request.groups {
+                times[group as usize] += 1;
+            }
+            let Waiting { reader: to, id, .. } = request;
+            granted.push(Event::Granted {
+                to,
+                id,
+                groups: request.groups.iter().copied().collect(),
+            });
+            serving.push_back(Serving { slot, request, sent: 0 });
         }
-        let times = |group: u32| if novel_first { node.times[group as usize] } else { 0 };
-        let place = |at: &usize| times(node.queue[*at].2);
-        let at = (0..node.queue.len()).min_by_key(place).expect("somebody waits");
-        let next = node.queue.remove(at).expect("it is there");
-        node.queue.push_front(next);
-        node.busy = true;
-        let secs = GROUP_LEN as f64 / node.uplink;
-        self.schedule(self.now + Duration::from_secs_f64(secs), Event::Sent { from });
+        let begins = !node.busy && !node.serving.is_empty();
+        let secs = SLICE as f64 / node.uplink;
+        node.busy |= begins;
+        for event in granted {
+            self.schedule(told_at, event);
+        }
+        if begins {
+            self.schedule(self.now + Duration::from_secs_f64(secs), Event::Sent { from });
+        }
     }
 
     fn on(&mut self, event: Event) {
         match event {
+            Event::Granted { to, id, groups } => {
+                let geometry = Arc::clone(&self.planners[to].geometry);
+                let asked = |&group: &u32| {
+                    let chunk = geometry.chunk_of(group);
+                    Asked { chunk, first: group - geometry.chunks()[chunk].first_group, n: 1 }
+                };
+                let ranges: Vec<Asked> = groups.iter().map(asked).collect();
+                self.planners[to].granted(id, &ranges, self.now);
+                self.plan(to);
+            }
             Event::Sent { from } => {
                 let node = &mut self.nodes[from];
                 node.busy = false;
-                // What was dropped while it was sent is sent all the same; the next takes its place.
-                if let Some((to, id, group)) = node.queue.pop_front() {
-                    node.n_sent += 1;
-                    node.times[group as usize] += 1;
-                    self.schedule(self.now + LATENCY, Event::Arrived { from, to, id, group });
+                node.bytes_sent += SLICE;
+                // What was dropped while it was sent has gone out all the same, for nothing.
+                if let Some(mut serving) = node.serving.pop_front() {
+                    serving.sent += SLICE;
+                    let Waiting { reader: to, id, .. } = serving.request;
+                    if serving.sent == GROUP_LEN {
+                        serving.sent = 0;
+                        let group = serving.request.groups.pop_front().expect("it was sent");
+                        let arrived = Event::Arrived { from, to, id, group };
+                        self.schedule(self.now + LATENCY, arrived);
+                    }
+                    let node = &mut self.nodes[from];
+                    if serving.request.groups.is_empty() {
+                        node.slots.done(serving.slot);
+                    } else {
+                        node.serving.push_back(serving);
+                    }
                 }
                 self.send(from);
             }
             Event::Arrived { from, to, id, group } => {
                 self.nodes[to].has.insert(group);
                 self.planners[to].group_verified(id, group, self.now);
-                if let Some((_, groups)) = self.open[to].get_mut(&id) {
-                    groups.retain(|&other| other != group);
-                    if groups.is_empty() {
-                        self.open[to].remove(&id);
-                        self.planners[to].ended(id, End::Done, self.now);
-                    }
-                }
-                if self.now >= self.heard[to][from] + TOLD && !self.nodes[from].has.is_full() {
-                    self.hear(to, from);
+                let request = |serving: &Serving| (serving.request.reader, serving.request.id);
+                let goes_on = |node: &Node| node.serving.iter().any(|of| request(of) == (to, id));
+                if self.open[to].contains_key(&id) && !goes_on(&self.nodes[from]) {
+                    self.open[to].remove(&id);
+                    self.planners[to].ended(id, End::Done, self.now);
                 }
                 self.plan(to);
             }
@@ -240,8 +305,9 @@ impl Swarm {
             }
         }
         let last = self.ended.iter().map(|ended| ended.expect("all end")).max();
-        let all = self.nodes.iter().map(|node| node.n_sent).sum();
-        (last.expect("there are readers"), self.nodes.last().expect("the seed").n_sent, all)
+        let n_sent = |node: &Node| (node.bytes_sent / GROUP_LEN) as u32;
+        let all = self.nodes.iter().map(n_sent).sum();
+        (last.expect("there are readers"), n_sent(self.nodes.last().expect("the seed")), all)
     }
 }
 
@@ -259,8 +325,8 @@ fn sixteen(seed: u64, novel_first: bool) -> [f64; 3] {
 fn sixteen_readers_of_a_slow_seed_feed_each_other() {
     for seed in 0..4 {
         let [took, by_seed, by_all] = sixteen(seed, true);
-        assert!(took <= 1.25, "seed {seed}: {took:.2} times the time of one");
-        assert!(by_seed <= 1.25, "seed {seed}: the file {by_seed:.2} times");
+        assert!(took <= 1.35, "seed {seed}: {took:.2} times the time of one");
+        assert!(by_seed <= 1.35, "seed {seed}: the file {by_seed:.2} times");
         assert!(by_all <= 1.01, "seed {seed}: {by_all:.3} bytes for each that was needed");
     }
 }

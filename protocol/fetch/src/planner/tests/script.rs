@@ -212,7 +212,7 @@ impl Run {
                         }
                     })
                     .collect();
-                self.planner.granted(oldest.unwrap(), &granted);
+                self.planner.granted(oldest.unwrap(), &granted, self.now);
             }
             ["busy", millis] => end(self, End::Busy { retry_ms: millis.parse().unwrap() }),
             ["lacks"] => end(self, End::NotHeld),

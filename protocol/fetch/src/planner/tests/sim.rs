@@ -390,7 +390,7 @@ impl Sim {
                 })
                 .collect();
             open.clone_from(&groups);
-            self.planner.granted(id, &granted);
+            self.planner.granted(id, &granted, self.now);
         }
         let server = &mut self.servers[at];
         server.queue.extend(groups.into_iter().map(|group| (id, group)));

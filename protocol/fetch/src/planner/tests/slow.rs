@@ -75,8 +75,70 @@ fn what_somebody_waits_for_is_taken_from_a_peer_ten_times_slower() {
             200ms b <- 6-7
             2s a -x 0
             2s b <- 0 8-10
-            2s b <- 11-14
-            2s a <- 15
+            2s a <- 11
+            2s b <- 12-15
+        "#]],
+    );
+}
+
+#[test]
+fn what_waits_in_a_queue_is_asked_of_who_has_it_too() {
+    check(
+        "
+        chunks 4
+        a has all
+        tick 900ms
+        b has 0
+        tick 100ms
+        tick 1s
+        a grants 1
+        c has 1
+        tick 3s
+        ",
+        expect![[r#"
+            a <- 0
+            1s a -x 0
+            1s b <- 0
+            1s a <- 1
+        "#]],
+    );
+}
+
+#[test]
+fn a_peer_that_lost_its_first_group_is_not_given_the_end_of_another() {
+    check(
+        "
+        chunks 24
+        a has all
+        b has all
+        b grants 1
+        tick 200ms
+        a gives all
+        tick 200ms
+        a gives 2-3
+        tick 400ms
+        a gives 4-7
+        tick 700ms
+        a gives 8-14
+        tick 600ms
+        a gives 15-20
+        c has 1
+        ?
+        ",
+        expect![[r#"
+            a <- 0
+            b <- 1
+            200ms a <- 2
+            200ms a <- 3
+            400ms a <- 4-5
+            400ms a <- 6-7
+            800ms a <- 8-11
+            800ms a <- 12-15
+            1.5s a <- 16-20
+            1.5s a <- 21-23
+            2.1s b -x 1
+            2.1s c <- 1
+            2.1s wait 1s
         "#]],
     );
 }
@@ -98,6 +160,30 @@ fn bytes_are_a_sign_of_life() {
             a <- 0
             15s b <- 0
             25s a -x 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_peer_that_drips_is_given_up_after_three_times_as_long() {
+    check(
+        "
+        chunks 1
+        a has all
+        tick 14s
+        a sends 1000
+        tick 14s
+        a sends 1000
+        tick 14s
+        a sends 1000
+        b has all
+        tick 2s
+        tick 1s
+        ",
+        expect![[r#"
+            a <- 0
+            42s b <- 0
+            45s a -x 0
         "#]],
     );
 }
