@@ -107,7 +107,7 @@ async fn of_a_slow_group_the_parts_are_told() {
     let answer = async {
         peer.write_all(&granted(vec![range()])).await.unwrap();
         for _ in 0..GROUP_LEN as usize / COUNTED {
-            peer.write_all(&[1; COUNTED]).await.unwrap();
+            peer.write_all(&vec![1; COUNTED]).await.unwrap();
             tokio::time::advance(TOLD / 2).await;
         }
         drop(peer);
