@@ -3,7 +3,8 @@
 //! One thread owns the write side and commits one transaction a job, so a caller that got its
 //! answer knows that the change survives a power cut. Readers have connections of their own and
 //! never wait for the writer (WAL). No other process may open it, so that what the connections share
-//! is in memory and not in a mapped file, whose pages a full disk cannot fill (SIGBUS). The tables are in `schema`, the statements in `rows`.
+//! is in memory and not in a mapped file, whose pages a full disk cannot fill (SIGBUS). The tables
+//! are in `schema`, the statements in `rows`.
 //!
 //! Invariant: nothing is written here that the disk does not hold already.
 

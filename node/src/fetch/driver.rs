@@ -42,8 +42,8 @@ const CHECKPOINT: Duration = Duration::from_secs(1);
 const CHECKPOINT_GROUPS: u32 = 64;
 /// How long who sent wrong bytes is banned.
 const BAN: Duration = Duration::from_hours(1);
-/// The planner gives a peer up after this much time without a part of a group; the exchange says after 15 s
-/// without a byte, which is what a peer is blamed for.
+/// The planner gives a peer up after this much time without a part of a group; the exchange says
+/// after 15 s without a byte, which is what a peer is blamed for.
 const STALL: Duration = Duration::from_secs(20);
 
 pub(crate) struct Driver<'a> {
