@@ -329,7 +329,11 @@ impl Local {
         repair: bool,
         events: &mpsc::Sender<Result<VerifyEvent>>,
     ) -> Result<()> {
-        let total = models.iter().map(|model| model.present).sum();
+        let to_hash = |model: &store::Model| match model.state {
+            store::State::Damaged => model.size,
+            _ => model.present,
+        };
+        let total = models.iter().map(to_hash).sum();
         let (mut hashed, mut damaged, mut repaired) = (0, 0, 0);
         let n_models = models.len() as u64;
         for model in models {
@@ -349,12 +353,6 @@ impl Local {
             })
             .await?;
             hashed += report.bytes;
-            let mut report = report;
-            if report.damaged.is_empty() {
-                let (store, id) = (self.store.clone(), model.id);
-                let lost = blocking(move || store.lost(&id).map_err(|error| index(&error)));
-                report.damaged = lost.await?;
-            }
             damaged += report.damaged.len() as u64;
             let cid = model.id.to_string();
             for damage in &report.damaged {
@@ -372,6 +370,13 @@ impl Local {
             if report.damaged.is_empty() {
                 // Its bytes are what they should be, so it was not they that crashed its process.
                 self.engines.forgive(&model.id).await?;
+                if report.is_back {
+                    self.offers_changed();
+                    let event = VerifyEvent::Repaired { cid, bytes: 0 };
+                    if events.send(Ok(event)).await.is_err() {
+                        return Ok(());
+                    }
+                }
             } else {
                 self.offers_changed();
                 if repair {

@@ -55,6 +55,8 @@ pub(crate) struct Changing {
     pub(crate) visibility: Visibility,
     pub(crate) state: State,
     pub(crate) reason: Option<String>,
+    /// Whether it was removed, and offers of it that are still around give nothing any more.
+    pub(crate) gone: bool,
     /// Groups whose bytes are on the disk and right.
     pub(crate) written: Bitfield,
     /// Those of them that the index names.
@@ -117,6 +119,7 @@ impl Live {
             visibility: model.visibility,
             state: model.state,
             reason: model.reason.clone(),
+            gone: false,
             durable: written.clone(),
             checked: Bitfield::empty(n_groups),
             written,
@@ -249,7 +252,7 @@ impl Changing {
 
     /// Whether peers may have it.
     pub(crate) fn is_offered(&self) -> bool {
-        self.visibility != Visibility::Local && self.state != State::Damaged
+        self.visibility != Visibility::Local && !self.gone
     }
 
     /// Takes groups out: they are not what they should be, or may not be on the disk.

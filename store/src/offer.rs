@@ -41,7 +41,8 @@ pub enum ReadError {
 }
 
 /// A model, or a file of a tree, as peers may read it. Cheap to clone. It follows what happens to
-/// the model: more groups as they come, nothing once it is local, damaged or removed.
+/// the model: more groups as they come, what is left of it once it is damaged, nothing once it is
+/// local or removed.
 #[derive(Debug, Clone)]
 pub struct Offer {
     store: Store,
@@ -159,12 +160,12 @@ impl Offer {
 
 /// Whether peers may have a model.
 fn is_offered(model: &ModelRow) -> bool {
-    model.visibility != Visibility::Local && model.state != State::Damaged && !model.removing
+    model.visibility != Visibility::Local && !model.removing
 }
 
 impl Store {
-    /// What peers may read of a model, or of a file of one. `None` if it is not here, local or
-    /// damaged: a peer cannot tell which.
+    /// What peers may read of a model, or of a file of one. `None` if it is not here or local: a peer
+    /// cannot tell which.
     pub fn offer(&self, id: &BlockId) -> Result<Option<Offer>, IndexError> {
         let live = match self.peek(id) {
             Some(live) => Some(live),
@@ -240,7 +241,7 @@ impl Store {
             if !is_offered(&model) || model.visibility != Visibility::Public {
                 continue;
             }
-            if model.state == State::Partial {
+            if model.state != State::Whole {
                 let Some(live) = self.live(&model.id)? else { continue };
                 if live.lock().written.count() == 0 {
                     continue;

@@ -205,7 +205,7 @@ impl Store {
     /// Takes a model out of memory. Offers of it that are still around give nothing any more.
     pub(crate) fn forget(&self, id: &BlockId) {
         if let Some(live) = guard(&self.inner.live).remove(id) {
-            live.lock().state = State::Damaged;
+            live.lock().gone = true;
             live.close();
         }
     }
@@ -246,7 +246,8 @@ impl Store {
     }
 
     /// Records that groups are not what they should be. A model that is being fetched just misses
-    /// them again; any other is damaged from now on, and neither served nor run.
+    /// them again; any other is damaged from now on and not run, and what else it has is hashed once
+    /// more before a peer gets it.
     pub(crate) fn quarantine(
         &self,
         live: &Live,
@@ -260,6 +261,7 @@ impl Store {
             if now.state != State::Partial {
                 now.state = State::Damaged;
                 now.reason = Some(reason.to_owned());
+                now.checked = Bitfield::empty(now.checked.len());
             }
             (now.state, now.durable.to_bytes())
         };

@@ -7,31 +7,58 @@ use hive_protocol::{BlockId, TreePath};
 
 use crate::disk::{DiskError, failed, read_at};
 use crate::hash::Sha;
-use crate::index::IndexError;
-use crate::live::{Live, Place};
+use crate::index::{IndexError, rows};
+use crate::live::{Access, Live, Place};
 use crate::model::{Progress, State};
-use crate::store::Store;
+use crate::store::{Store, guard};
 
-/// A megabyte that is not what it should be.
+/// A piece of a file that is not what it should be: groups that lie together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     /// The file's path in the tree; its name for a single file.
     pub path: TreePath,
-    /// Where the group begins, from the start of the file.
+    /// Where it begins, from the start of the file.
     pub offset: u64,
-    /// Bytes in the group.
+    /// Bytes in it.
     pub len: u64,
     /// What is the matter.
     pub reason: String,
 }
 
 /// What a look at every byte found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyReport {
     /// Bytes hashed.
     pub bytes: u64,
     /// What is not as it should be. It was quarantined.
     pub damaged: Vec<Damage>,
+    /// Whether it was damaged, and all of it is what it should be again.
+    pub is_back: bool,
+}
+
+/// What was seen so far.
+#[derive(Default)]
+struct Look {
+    report: VerifyReport,
+    /// Groups that are wrong at some place.
+    wrong: BTreeSet<u32>,
+    /// Groups that did not count any more and are right at some place.
+    back: BTreeSet<u32>,
+}
+
+impl Look {
+    fn damaged(&mut self, damage: Damage) {
+        match self.report.damaged.last_mut() {
+            Some(last)
+                if last.path == damage.path
+                    && last.reason == damage.reason
+                    && last.offset + last.len == damage.offset =>
+            {
+                last.len += damage.len;
+            }
+            _ => self.report.damaged.push(damage),
+        }
+    }
 }
 
 /// Why not every byte was looked at.
@@ -56,9 +83,10 @@ pub enum VerifyError {
 }
 
 impl Store {
-    /// Hashes every group that the index calls durable, at every place of it. What is wrong is
-    /// named and quarantined: after [`Store::begin`] only those groups have to be fetched again.
-    /// Learns the SHA-256 of files on the way.
+    /// Hashes every group that the index calls durable, at every place of it, and of a damaged model
+    /// the others too. What is wrong is named and quarantined: after [`Store::begin`] only those
+    /// groups have to be fetched again. What was damaged and is right again counts again. Learns the
+    /// SHA-256 of files on the way.
     pub fn verify(
         &self,
         id: &BlockId,
@@ -66,66 +94,74 @@ impl Store {
     ) -> Result<VerifyReport, VerifyError> {
         let live = self.live(id)?.ok_or(VerifyError::NotFound { id: *id })?;
         let n_files = live.lock().files.len() as u32;
-        let mut report = VerifyReport { bytes: 0, damaged: Vec::new() };
-        let mut bad = BTreeSet::new();
+        let mut look = Look::default();
         for file in 0..n_files {
-            self.verify_file(&live, file, &mut report, &mut bad, progress)?;
+            self.verify_file(&live, file, &mut look, progress)?;
         }
+        let Look { mut report, wrong, back } = look;
+        // A chunk may stand in several places.
+        let back: Vec<u32> = back.difference(&wrong).copied().collect();
+        report.is_back = self.regain(&live, &back, report.damaged.is_empty())?;
         if let Some(first) = report.damaged.first() {
-            let groups: Vec<u32> = bad.into_iter().collect();
-            let reason = format!("{} at {}: {}", first.path, first.offset, first.reason);
-            self.quarantine(&live, &groups, &reason)?;
+            let is_known = {
+                let now = live.lock();
+                let was_lost = !wrong.iter().any(|&group| now.durable.contains(group));
+                now.state == State::Damaged && was_lost
+            };
+            if !is_known {
+                let reason = format!("{} at {}: {}", first.path, first.offset, first.reason);
+                let groups: Vec<u32> = wrong.into_iter().collect();
+                self.quarantine(&live, &groups, &reason)?;
+            }
         }
         Ok(report)
     }
 
-    /// What was found to be damaged earlier and is not here since: there is nothing of it to hash.
-    /// What lies together is one damage.
-    pub fn lost(&self, id: &BlockId) -> Result<Vec<Damage>, IndexError> {
-        let Some(live) = self.live(id)? else { return Ok(Vec::new()) };
-        let (state, reason, durable, files) = {
+    /// Counts groups of a damaged model again that are what they should be: their owner put them
+    /// back, or their disk is there again. If nothing is wrong with it any more, it is whole. Says
+    /// whether it became so.
+    fn regain(&self, live: &Live, groups: &[u32], all_right: bool) -> Result<bool, VerifyError> {
+        let _one = guard(&live.checkpointing);
+        let mut bits = {
             let now = live.lock();
-            (now.state, now.reason.clone(), now.durable.clone(), now.files.clone())
-        };
-        let mut lost: Vec<Damage> = Vec::new();
-        if state != State::Damaged {
-            return Ok(lost);
-        }
-        let reason = reason.unwrap_or_default();
-        for (file, row) in (0..).zip(&files) {
-            for (at, place) in in_order(&live, file) {
-                let groups = live.geometry.chunks()[at].groups();
-                for group in groups.filter(|group| !durable.contains(*group)) {
-                    let (_, index) = live.locate(group);
-                    let (offset, len) =
-                        (Live::offset(place, index), live.geometry.group_len(group));
-                    match lost.last_mut() {
-                        Some(last) if last.path == row.path && last.offset + last.len == offset => {
-                            last.len += len;
-                        }
-                        _ => lost.push(Damage {
-                            path: row.path.clone(),
-                            offset,
-                            len,
-                            reason: reason.clone(),
-                        }),
-                    }
-                }
+            if now.state != State::Damaged || (groups.is_empty() && !all_right) {
+                return Ok(false);
             }
+            now.durable.clone()
+        };
+        let places = groups.iter().flat_map(|&group| &live.places[live.locate(group).0]);
+        let files: BTreeSet<u32> = places.map(|place| place.file).collect();
+        // What was put back may be on its way to the disk. Windows syncs only who may write.
+        for file in files.into_iter().filter(|_| cfg!(unix)) {
+            let (open, path) = live.handle(file, Access::Read)?;
+            self.inner.disk.sync(&open, &path)?;
         }
-        // It was not its groups; perhaps bytes past an end.
-        if let (true, Some(first)) = (lost.is_empty(), files.first()) {
-            lost.push(Damage { path: first.path.clone(), offset: first.size, len: 0, reason });
+        for &group in groups {
+            bits.insert(group);
         }
-        Ok(lost)
+        let is_whole = all_right && bits.is_full();
+        let (id, bitmap) = (live.id, bits.to_bytes());
+        self.inner.index.write(move |txn| {
+            rows::put_bits(txn, &id, &bitmap)?;
+            if is_whole { rows::set_state(txn, &id, State::Whole, None) } else { Ok(()) }
+        })?;
+        let mut now = live.lock();
+        for &group in groups {
+            now.written.insert(group);
+            now.durable.insert(group);
+        }
+        now.version += 1;
+        if is_whole {
+            (now.state, now.reason) = (State::Whole, None);
+        }
+        Ok(is_whole)
     }
 
     fn verify_file(
         &self,
         live: &Live,
         file: u32,
-        report: &mut VerifyReport,
-        bad: &mut BTreeSet<u32>,
+        look: &mut Look,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), VerifyError> {
         let (row, path, state) = {
@@ -137,22 +173,19 @@ impl Store {
         let open = match std::fs::File::open(&path) {
             Ok(open) => open,
             Err(error) => {
-                report.damaged.push(damage(0, row.size, format!("cannot be opened: {error}")));
+                look.damaged(damage(0, row.size, format!("cannot be opened: {error}")));
                 let places = live.places.iter().zip(live.geometry.chunks());
                 let hit =
                     places.filter(|(places, _)| places.iter().any(|place| place.file == file));
-                bad.extend(hit.flat_map(|(_, chunk)| chunk.groups()));
+                look.wrong.extend(hit.flat_map(|(_, chunk)| chunk.groups()));
                 return Ok(());
             }
         };
-        if state == State::Whole {
+        if state != State::Partial {
             let len = open.metadata().map_err(failed("look at", &path))?.len();
             if len > row.size {
-                report.damaged.push(damage(
-                    row.size,
-                    len - row.size,
-                    "bytes past the end".to_owned(),
-                ));
+                let past = "bytes past the end".to_owned();
+                look.damaged(damage(row.size, len - row.size, past));
             }
         }
         // Only a file that is all there has a SHA-256.
@@ -161,12 +194,13 @@ impl Store {
         } else {
             None
         };
-        let n_damaged = report.damaged.len();
+        let n_damaged = look.report.damaged.len();
         for (at, place) in in_order(live, file) {
             let chunk = live.geometry.chunks()[at];
             let proof = self.proof(live, at)?;
             for group in chunk.groups() {
-                if !live.lock().durable.contains(group) {
+                let was_lost = !live.lock().durable.contains(group);
+                if was_lost && state != State::Damaged {
                     continue;
                 }
                 let (_, index) = live.locate(group);
@@ -182,20 +216,22 @@ impl Store {
                     },
                 };
                 if let Some(reason) = reason {
-                    report.damaged.push(damage(offset, len, reason));
-                    bad.insert(group);
+                    look.damaged(damage(offset, len, reason));
+                    look.wrong.insert(group);
+                } else if was_lost {
+                    look.back.insert(group);
                 }
                 if let Some(sha) = &mut sha {
                     sha.update(buf);
                 }
-                report.bytes += len;
-                if progress(Progress { bytes: report.bytes, total: live.size }).is_break() {
+                look.report.bytes += len;
+                if progress(Progress { bytes: look.report.bytes, total: live.size }).is_break() {
                     return Err(VerifyError::Stopped);
                 }
             }
         }
         if let Some(sha) = sha
-            && report.damaged.len() == n_damaged
+            && look.report.damaged.len() == n_damaged
         {
             self.keep_sha256(live, file, sha.finish())?;
         }

@@ -43,6 +43,9 @@ pub(crate) async fn verify(
                     "`{path}` of {cid} is damaged from byte {offset} on, {len} bytes: {reason}"
                 ));
             }
+            VerifyEvent::Repaired { cid, bytes: 0 } if !printer.json() => {
+                printer.talk(format_args!("{cid} was damaged and is as it should be again"));
+            }
             VerifyEvent::Repaired { cid, bytes } if !printer.json() => {
                 printer.talk(format_args!("repaired {cid}: {} fetched", units::bytes(bytes)));
             }
@@ -51,7 +54,7 @@ pub(crate) async fn verify(
                 drop(progress);
                 let left = damaged.saturating_sub(repaired);
                 if left > 0 {
-                    let message = format!("{left} damaged groups in {models} models");
+                    let message = format!("{left} damaged places in {models} models");
                     let error = HiveError::new(ErrorKind::Verification, message);
                     return Err(error.hint("`hive verify --repair` fetches them again").into());
                 }

@@ -225,20 +225,20 @@ pub enum VerifyEvent {
         /// Bytes in all.
         total: u64,
     },
-    /// A group on disk is not what it should be. It was quarantined.
+    /// Groups on disk that lie together are not what they should be. They were quarantined.
     Damaged {
         /// The model.
         cid: String,
         /// The file.
         path: String,
-        /// First wrong byte's group, from the start of the file.
+        /// Where the first of them begins, from the start of the file.
         offset: u64,
-        /// Bytes in the group.
+        /// Bytes in them.
         len: u64,
         /// What is the matter.
         reason: String,
     },
-    /// A damaged model was made whole again from peers.
+    /// A damaged model is whole again: from peers, or because its files are what they should be.
     Repaired {
         /// The model.
         cid: String,
@@ -251,9 +251,9 @@ pub enum VerifyEvent {
         models: u64,
         /// Bytes hashed.
         bytes: u64,
-        /// Damaged groups found.
+        /// Damaged places found.
         damaged: u64,
-        /// Damaged groups repaired.
+        /// Damaged places repaired.
         repaired: u64,
     },
 }

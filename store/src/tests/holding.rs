@@ -66,17 +66,65 @@ fn what_was_found_damaged_before_is_named_again_where_it_is() {
     let store = bench.open();
     let original = Original::file("m", noise("m", 3 * MIB + 100));
     let path = original.fetch(&store);
-    assert!(store.lost(&original.id()).unwrap().is_empty());
     for offset in [1, 2] {
         flip(&path, (offset * MIB) as u64 + 7);
     }
+    for _ in 0..2 {
+        let lost = verify(&store, &original.id()).damaged;
+        assert_eq!(lost.len(), 1, "they lie together: {lost:?}");
+        assert_eq!((lost[0].offset, lost[0].len), (MIB as u64, 2 * MIB as u64));
+        assert!(lost[0].reason.contains("not the bytes that were stored"), "{lost:?}");
+    }
+}
+
+#[test]
+fn what_is_right_again_counts_again() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let original = Original::file("m", noise("m", 3 * MIB + 100));
+    let path = original.fetch(&store);
+    for offset in [0, 2] {
+        flip(&path, (offset * MIB) as u64 + 7);
+    }
     assert_eq!(verify(&store, &original.id()).damaged.len(), 2);
-    // Nothing of it can be hashed any more.
-    assert!(verify(&store, &original.id()).damaged.is_empty());
-    let lost = store.lost(&original.id()).unwrap();
-    assert_eq!(lost.len(), 1, "they lie together: {lost:?}");
-    assert_eq!((lost[0].offset, lost[0].len), (MIB as u64, 2 * MIB as u64));
-    assert!(lost[0].reason.contains("not the bytes that were stored"), "{lost:?}");
+    flip(&path, 7);
+    let half = verify(&store, &original.id());
+    assert_eq!((half.damaged.len(), half.damaged[0].offset), (1, 2 * MIB as u64));
+    assert!(!half.is_back);
+    let have = |store: &Store| store.offer(&original.id()).unwrap().unwrap().have();
+    assert_eq!(have(&store).missing().collect::<Vec<_>>(), [2]);
+    drop(store);
+    // That one of them is right again is known also later.
+    let store = bench.open();
+    assert_eq!(have(&store).missing().collect::<Vec<_>>(), [2]);
+    flip(&path, 2 * MIB as u64 + 7);
+    let all = verify(&store, &original.id());
+    assert!(all.damaged.is_empty() && all.is_back);
+    drop(store);
+    let store = bench.open();
+    assert_eq!(store.get(&original.id()).unwrap().unwrap().state, State::Whole);
+    assert!(!verify(&store, &original.id()).is_back);
+    store.open_verified(&original.id(), None).unwrap();
+}
+
+#[test]
+fn bytes_past_the_end_that_are_gone_leave_no_damage() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let original = Original::file("m", noise("m", MIB));
+    let path = original.fetch(&store);
+    let set_len = |len: u64| {
+        Disk::default().set_read_only(&path, false).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(len).unwrap();
+    };
+    set_len(MIB as u64 + 5);
+    for _ in 0..2 {
+        let damaged = verify(&store, &original.id()).damaged;
+        assert_eq!((damaged[0].offset, damaged[0].len), (MIB as u64, 5));
+    }
+    set_len(MIB as u64);
+    assert!(verify(&store, &original.id()).is_back);
+    store.open_verified(&original.id(), None).unwrap();
 }
 
 #[test]
@@ -195,12 +243,12 @@ fn an_edited_original_is_noticed_before_it_is_served_or_run() {
                 Err(OpenModelError::Changed { .. })
             ));
         }
-        assert!(store.offer(&added.id).unwrap().is_none());
-        assert!(matches!(
-            offer.read_group(&chunk.id, chunk.size, 0, &mut buf),
-            Err(ReadError::NotHeld)
-        ));
-        assert!(store.provided().unwrap().is_empty());
+        // Reading found one wrong megabyte; opening it that the file as a whole is another one.
+        let left: &[BlockId] = if link { &[added.id] } else { &[] };
+        assert_eq!(store.provided().unwrap(), left);
+        assert_eq!(offer.have().contains(0), link);
+        let other = offer.read_group(&chunk.id, chunk.size, 0, &mut buf);
+        assert_eq!(other.is_ok(), link, "{other:?}");
         assert_eq!(store.get(&added.id).unwrap().unwrap().state, State::Damaged);
 
         // Fetching it again takes the good half from the file and leaves the owner's edit alone.
@@ -253,7 +301,8 @@ fn verify_names_each_flipped_bit_and_only_its_megabyte_is_fetched_again() {
     let found: Vec<_> = report.damaged.iter().map(|d| (d.path.as_str(), d.offset, d.len)).collect();
     assert_eq!(found, [("a", MIB as u64, MIB as u64), ("b", 2 * MIB as u64, 7)]);
     assert_eq!(report.bytes, 5 * MIB as u64 + 7);
-    assert!(store.offer(&original.id()).unwrap().is_none());
+    let left = store.offer(&original.id()).unwrap().unwrap().have();
+    assert_eq!(left.missing().collect::<Vec<_>>(), [1, 5]);
     assert!(store.open_verified(&original.id(), Some(&"a".parse().unwrap())).is_err());
     drop(store);
 
@@ -286,7 +335,12 @@ fn a_flipped_bit_is_never_served() {
         Err(ReadError::Damaged { .. })
     ));
     assert_eq!(buf.len(), MIB);
-    assert!(store.offer(&original.id()).unwrap().is_none());
+    // What is right of it is there for others; the rest is not said to be.
+    let left = store.offer(&original.id()).unwrap().unwrap();
+    assert_eq!(left.have().iter().collect::<Vec<_>>(), [1]);
+    flip(&path, MIB as u64 + 5);
+    let again = left.read_group(&chunk.id, chunk.size, 1, &mut buf);
+    assert!(matches!(again, Err(ReadError::Damaged { .. })), "hashed once more: {again:?}");
 }
 
 #[test]
