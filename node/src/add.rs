@@ -1,5 +1,6 @@
 //! `hive add`: a file or a directory becomes a model with an id.
 
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use hive_store as store;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::describe;
 use crate::errors;
 use crate::library::{self, license_key};
 use crate::local::{Local, blocking, send_last};
@@ -42,7 +44,7 @@ impl Local {
             link: request.link,
         };
         let (store, stop) = (self.store.clone(), self.stop.clone());
-        let added = blocking(move || {
+        let (added, notes) = blocking(move || {
             let mut progress = |progress: store::Progress| {
                 let event = AddEvent::Progress { bytes: progress.bytes, total: progress.total };
                 let left =
@@ -61,12 +63,10 @@ impl Local {
                     .set_meta(&license_key(&added.id), license.as_bytes())
                     .map_err(|error| errors::store("cannot keep the licence", &error))?;
             }
-            Ok(added)
+            let notes = notes(&store, &added)?;
+            Ok((added, notes))
         })
         .await?;
-        for skipped in &added.skipped {
-            tracing::info!(path = %skipped.display(), "left out");
-        }
         self.offers_changed();
         Ok(Added {
             cid: added.id.to_string(),
@@ -74,8 +74,39 @@ impl Local {
             size: added.size,
             chunks: added.n_chunks,
             storage: library::storage(added.storage),
+            notes,
         })
     }
+}
+
+/// What whoever added it may not have meant: hidden files that are part of it, what is not, and files
+/// that say they are models and cannot be run.
+fn notes(store: &store::Store, added: &store::Added) -> Result<Vec<String>> {
+    let files = store.files(&added.id).map_err(|error| {
+        errors::store(format!("cannot look at `{}`, which was added", added.name), &error)
+    })?;
+    let mut notes = Vec::new();
+    let mut list = |paths: Vec<String>, what: &str| match paths.as_slice() {
+        [] => {}
+        [path] => notes.push(format!("`{path}` {what}")),
+        [path, rest @ ..] => notes.push(format!("`{path}` and {} more {what}", rest.len())),
+    };
+    list(added.skipped.iter().map(|path| path.display().to_string()).collect(), "left out");
+    let is_hidden = |path: &&str| {
+        let of_git = path.ends_with(".gitattributes") || path.ends_with(".gitignore");
+        !of_git && path.split('/').any(|part| part.starts_with('.'))
+    };
+    let paths = files.iter().map(|file| file.path.as_str());
+    let hidden = paths.filter(is_hidden).map(str::to_owned).collect();
+    list(hidden, "taken in, though hidden: whoever gets the model gets that too");
+    for file in &files {
+        let fault =
+            File::open(&file.on_disk).and_then(|mut open| describe::fault(&mut open, file.size));
+        if let Ok(Some(fault)) = fault {
+            notes.push(format!("`{}` cannot be run: {fault}", file.path));
+        }
+    }
+    Ok(notes)
 }
 
 pub(crate) fn parse_name(text: &str) -> Result<Name> {

@@ -250,6 +250,7 @@ impl Local {
             size: added.size,
             chunks: added.n_chunks,
             storage: library::storage(added.storage),
+            notes: Vec::new(),
         })
     }
 }

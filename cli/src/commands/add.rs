@@ -13,6 +13,7 @@ use crate::failure::usage;
 use crate::printer::Printer;
 use crate::progress::Progress;
 use crate::settings::keys;
+use crate::text::plain;
 use crate::units;
 
 mod choose;
@@ -136,6 +137,11 @@ pub(crate) async fn add(adding: Adding, hive: &dyn Hive, printer: &Printer) -> a
             // Its last event is the same object.
             Wanted::Pull(pull) => (pull.run(hive, printer).await?, printer.json()),
         };
+        if !printer.json() {
+            for note in &added.notes {
+                printer.warning(plain(note));
+            }
+        }
         if printer.json() && !told {
             printer.object(&added)?;
         } else if !told {

@@ -87,6 +87,9 @@ pub struct Added {
     pub chunks: u64,
     /// How it is stored; the least shared way when files differ.
     pub storage: Storage,
+    /// What may not have been meant, in words: hidden files, what was left out, what cannot be run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Where a model comes from that is neither a path nor in the swarm.

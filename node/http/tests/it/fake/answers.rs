@@ -97,6 +97,7 @@ pub(crate) fn added() -> Vec<AddEvent> {
             size: 2,
             chunks: 1,
             storage: Storage::Reflink,
+            notes: vec!["`.env` taken in".into()],
         }),
     ]
 }
