@@ -142,7 +142,14 @@ impl<'a> FetchProgress<'a> {
                 }
             }
             FetchEvent::Progress { bytes, size, rate, eta, peers } => {
-                let message = message(*bytes, *size, *rate, *eta);
+                let waits = bytes < size && peers.iter().all(|peer| peer.rate == 0.0);
+                let message = if waits {
+                    // Of what it was before, no time can be made.
+                    let of = format!("{} of {}", units::bytes(*bytes), units::bytes(*size));
+                    format!("{of}  waiting for somebody who has the rest")
+                } else {
+                    message(*bytes, *size, *rate, *eta)
+                };
                 match printer.bars() {
                     Some(bars) => self.draw(bars, *bytes, *size, message, peers),
                     None => self.line(*bytes, *size, &message, peers),
@@ -182,7 +189,12 @@ impl<'a> FetchProgress<'a> {
         self.last_line = Instant::now();
         let active = peers.iter().filter(|peer| peer.rate > 0.0).count();
         let percent = units::percent(bytes, size);
-        self.printer.talk(format_args!("fetching: {percent} %, {message}, from {active} peers"));
+        let from = match active {
+            0 => String::new(),
+            1 => ", from 1 peer".to_owned(),
+            n => format!(", from {n} peers"),
+        };
+        self.printer.talk(format_args!("fetching: {percent} %, {message}{from}"));
     }
 
     /// Takes the bars off the terminal; the next event brings them back.
