@@ -9,6 +9,18 @@ pub(crate) fn usage(message: impl Into<String>) -> HiveError {
     HiveError::new(ErrorKind::Usage, message)
 }
 
+/// A file that could not be written. A full disk has an exit code of its own.
+pub(crate) fn unwritten(message: impl Into<String>, error: &io::Error) -> HiveError {
+    HiveError::caused(kind(error), message, error)
+}
+
+fn kind(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        _ => ErrorKind::Failed,
+    }
+}
+
 /// Whether the reader of our output went away, which is how `hive ls | head -1` ends well.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     // Nodes tell of their own pipes in words, so this one is ours.
@@ -28,7 +40,11 @@ pub(crate) fn describe(error: &anyhow::Error) -> HiveError {
                 described.hint = described.hint.or_else(|| told.hint.clone());
                 described.messages.extend(told.messages.iter().cloned());
             }
-            None => described.messages.push(cause.to_string()),
+            None => {
+                let told = cause.downcast_ref::<io::Error>().map(self::kind);
+                kind = kind.or(told.filter(|kind| *kind != ErrorKind::Failed));
+                described.messages.push(cause.to_string());
+            }
         }
     }
     described.kind = kind.unwrap_or(ErrorKind::Failed);
@@ -49,5 +65,15 @@ mod tests {
         assert_eq!(described.kind, ErrorKind::NoSpace);
         assert_eq!(described.messages, ["cannot fetch `x`", "disk is full"]);
         assert_eq!(described.hint.as_deref(), Some("`hive gc`"));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_one_whatever_was_written() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let error = Err::<(), _>(full()).context("cannot write `x`").unwrap_err();
+        assert_eq!(describe(&error).kind, ErrorKind::NoSpace);
+        assert_eq!(unwritten("cannot write `x`", &full()).kind, ErrorKind::NoSpace);
+        let other = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(unwritten("cannot write `x`", &other).kind, ErrorKind::Failed);
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use hive_api::{ErrorKind, HiveError, Message, Role};
 
-use crate::failure::usage;
+use crate::failure::{unwritten, usage};
 
 /// Bytes of a chat that is loaded at most; no context holds more.
 const FILE_LEN: u64 = 8 << 20;
@@ -93,8 +93,7 @@ impl Transcript {
             file.write_all(&bytes)
         };
         write().map_err(|error: io::Error| {
-            let message = format!("cannot save to `{}`", path.display());
-            let error = HiveError::caused(ErrorKind::Failed, message, &error);
+            let error = unwritten(format!("cannot save to `{}`", path.display()), &error);
             if path.exists() {
                 error.hint("nothing is overwritten; choose another name")
             } else {

@@ -8,7 +8,7 @@ use hive_api::{ErrorKind, HiveError};
 use toml_edit::{Array, DocumentMut, Item, Value};
 
 use super::keys::{self, Key};
-use crate::failure::usage;
+use crate::failure::{unwritten, usage};
 
 /// The file's name in the home.
 const FILE: &str = "config.toml";
@@ -94,8 +94,7 @@ impl ConfigFile {
             Ok(())
         };
         write().map_err(|error: io::Error| {
-            let message = format!("cannot write `{}`", self.path.display());
-            HiveError::caused(ErrorKind::Failed, message, &error)
+            unwritten(format!("cannot write `{}`", self.path.display()), &error)
         })
     }
 }
