@@ -1,11 +1,12 @@
 //! Which of a peer's transports carries groups: the one that brings more bytes in a second.
 //!
 //! Before anything is measured that is the first of those that are there, which are given in the order
-//! of what they cost. Now and then one request at a time goes over the next one, so that both are
+//! of what they cost. Now and then one group at a time goes over the next one, so that both are
 //! measured on the same path in the same seconds; a line that is full is shared and loses nothing by
 //! that. The rival takes over when it brought clearly more, and is given up as soon as it brings
-//! clearly less. What still runs on the one that lost is withdrawn: a slow connection must not keep
-//! what the end of a fetch waits for. Pure: it is told the time and what each has carried.
+//! clearly less. What still runs on the one that lost is withdrawn if that one is hopeless: it must not
+//! keep what the end of a fetch waits for, but what it has of a group is lost and asked for again. Pure:
+//! it is told the time and what each has carried.
 
 use std::time::Duration;
 
@@ -18,10 +19,14 @@ const ENOUGH: u64 = 4 << 20;
 const TRIAL: Duration = Duration::from_secs(2);
 /// … or when it has been busy for [`WARM`] and brings less than this share of the other, …
 const WORSE: f64 = 0.5;
+/// … or has not answered for so long, …
+const SILENT: Duration = Duration::from_secs(4);
 /// … or after this time, whatever it brought.
 const TRIAL_MAX: Duration = Duration::from_secs(15);
 /// How much more a rival has to bring: less is chance, and a change costs a slow start.
 const BETTER: f64 = 1.25;
+/// What brings less than this share of the other does not end what it has.
+const HOPELESS: f64 = 0.1;
 /// Time to the next trial, which doubles with every rival that is not better.
 const PAUSE: Duration = Duration::from_secs(30);
 const PAUSE_MAX: Duration = Duration::from_mins(16);
@@ -49,6 +54,8 @@ struct Trial {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pick {
     pub(crate) kind: TransportKind,
+    /// It is tried: no more than a group should be asked.
+    pub(crate) is_trial: bool,
     pub(crate) withdrawn: Option<TransportKind>,
 }
 
@@ -70,7 +77,7 @@ impl Choice {
         there: &[(TransportKind, Carried)],
         now: Duration,
     ) -> Option<Pick> {
-        let pick = |kind| Some(Pick { kind, withdrawn: None });
+        let pick = |kind, is_trial| Some(Pick { kind, is_trial, withdrawn: None });
         let carried = |kind| there.iter().find(|(there, _)| *there == kind).map(|(_, sum)| *sum);
         let preferred = self.preferred.filter(|kind| carried(*kind).is_some());
         let main = preferred.or(there.first().map(|(kind, _)| *kind))?;
@@ -81,12 +88,13 @@ impl Choice {
         if let Some(trial) = &self.trial {
             return match carried(trial.rival) {
                 Some(rival) if !trial.is_over(sum, rival, now) => {
-                    pick(if rival.running == 0 { trial.rival } else { main })
+                    let is_free = rival.running == 0;
+                    pick(if is_free { trial.rival } else { main }, is_free)
                 }
                 rival => {
-                    let better = rival.is_some_and(|rival| trial.gain(sum, rival) > BETTER);
+                    let gain = rival.map_or(0.0, |rival| trial.gain(sum, rival));
                     let both = [main, trial.rival];
-                    Some(self.end_trial(both, better, now))
+                    Some(self.end_trial(both, gain, now))
                 }
             };
         }
@@ -97,9 +105,9 @@ impl Choice {
         {
             let (rival, before) = (*rival, [sum, *rival_sum]);
             self.trial = Some(Trial { main, rival, since: now, before });
-            return pick(rival);
+            return pick(rival, true);
         }
-        pick(main)
+        pick(main, false)
     }
 
     /// Whether a trial goes on: it may have to end when nothing is asked any more.
@@ -122,24 +130,19 @@ impl Choice {
             return None;
         }
         let gain = trial.gain(main, rival);
-        let pick = self.end_trial(both, gain > BETTER, now);
-        // What is about as good may end what it has: to ask for it again costs more.
-        pick.withdrawn.filter(|_| !(WORSE..=BETTER).contains(&gain))
+        self.end_trial(both, gain, now).withdrawn
     }
 
-    /// Says what carries from now on.
-    fn end_trial(
-        &mut self,
-        [main, rival]: [TransportKind; 2],
-        better: bool,
-        now: Duration,
-    ) -> Pick {
+    /// Says what carries from now on, of two of which the second brings `gain` times as much.
+    fn end_trial(&mut self, [main, rival]: [TransportKind; 2], gain: f64, now: Duration) -> Pick {
+        let better = gain > BETTER;
         self.trial = None;
         self.pause = if better { PAUSE } else { (self.pause * 2).min(PAUSE_MAX) };
         self.next_trial = now + self.pause;
         let (kind, loser) = if better { (rival, main) } else { (main, rival) };
         self.preferred = Some(kind);
-        Pick { kind, withdrawn: Some(loser) }
+        let is_hopeless = !(HOPELESS..=1.0 / HOPELESS).contains(&gain);
+        Pick { kind, is_trial: false, withdrawn: is_hopeless.then_some(loser) }
     }
 }
 
@@ -147,15 +150,18 @@ impl Trial {
     fn is_over(&self, main: Carried, rival: Carried, now: Duration) -> bool {
         let bytes = rival.bytes.saturating_sub(self.before[1].bytes);
         let elapsed = now.saturating_sub(self.since);
-        let warm = rival.busy.saturating_sub(self.before[1].busy) >= WARM;
-        let lost = warm && self.gain(main, rival) < WORSE;
-        lost || (bytes >= ENOUGH && elapsed >= TRIAL) || elapsed >= TRIAL_MAX
+        let busy = rival.busy.saturating_sub(self.before[1].busy);
+        let lost = busy >= WARM && self.gain(main, rival) < WORSE;
+        let silent = busy.is_zero() && elapsed >= SILENT;
+        lost || silent || (bytes >= ENOUGH && elapsed >= TRIAL) || elapsed >= TRIAL_MAX
     }
 
-    /// How many times as much the rival brings in a second; 1 while that cannot be said.
+    /// How many times as much the rival brings in a second; nothing if it does not answer, and 1 while
+    /// that cannot be said.
     fn gain(&self, main: Carried, rival: Carried) -> f64 {
         match (rate(self.before[0], main), rate(self.before[1], rival)) {
             (Some(main), Some(rival)) => rival / main.max(1.0),
+            (Some(_), None) if rival.running > 0 => 0.0,
             _ => 1.0,
         }
     }
@@ -268,7 +274,7 @@ mod tests {
         for _ in 0..100 {
             line.now += Duration::from_millis(100);
             let pick = line.choice.pick(&line.sums, line.now);
-            assert_eq!(pick, Some(Pick { kind: Quic, withdrawn: None }));
+            assert_eq!(pick, Some(Pick { kind: Quic, is_trial: false, withdrawn: None }));
         }
         // When it is back both are compared again.
         line.sums.insert(0, (Tcp, Carried::default()));

@@ -11,6 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
+use hive_protocol::chunk_message::Range;
 use libp2p::PeerId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 
@@ -97,7 +98,13 @@ impl EventLoop {
             of_loser.for_each(|(.., connection)| exchange.withdraw(*connection));
         }
 
-        let Fetch { request, events, reply, .. } = fetch;
+        let Fetch { mut request, events, reply, .. } = fetch;
+        if pick.is_some_and(|pick| pick.is_trial)
+            && let Some(first) = request.ranges.first()
+        {
+            // What is not granted is asked again elsewhere.
+            request.ranges = vec![Range { n: 1, ..*first }];
+        }
         let mut error = if connections.is_empty() && exchange.connections(&peer).next().is_some() {
             let offered = exchange.connections(&peer).filter_map(|info| info.relay);
             let offered = offered.into_iter().any(|relay| self.relays.allows_bulk(&relay));

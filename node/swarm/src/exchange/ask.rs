@@ -87,6 +87,7 @@ impl Ask {
         if !response.answers(&self.request) {
             return Err(Failure::NotAsked);
         }
+        self.running.answered();
         let ranges = response.ranges.clone();
         self.tell(ExchangeEvent::Header(response)).await;
 

@@ -1,19 +1,21 @@
 //! What a connection has brought, in how much time that something was asked of it, and whether what
 //! runs on it is to be asked elsewhere.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// Bytes of groups, and the time in which some were awaited: their quotient is the goodput.
+/// Bytes of groups, and the time in which some were on their way: their quotient is the goodput. How
+/// long a peer lets a request wait before it answers says nothing of the line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Carried {
     /// Bytes that came.
     pub bytes: u64,
-    /// The time in which at least one request ran.
+    /// The time in which at least one request was being answered.
     pub busy: Duration,
-    /// Requests that run.
+    /// Requests that run, answered or not.
     pub running: u32,
 }
 
@@ -28,7 +30,9 @@ pub(super) struct Traffic {
 #[derive(Debug, Default)]
 struct Count {
     sum: Carried,
-    /// When the first of those that run was asked.
+    /// Requests that are being answered.
+    answered: u32,
+    /// Since when that is so of at least one.
     since: Option<Instant>,
 }
 
@@ -59,8 +63,8 @@ impl Traffic {
     pub(super) fn begin(self: &Arc<Self>) -> Running {
         let mut count = self.lock();
         count.sum.running += 1;
-        count.since.get_or_insert_with(Instant::now);
-        Running { traffic: Arc::clone(self), withdrawn: self.withdrawn.subscribe() }
+        let withdrawn = self.withdrawn.subscribe();
+        Running { traffic: Arc::clone(self), is_answered: AtomicBool::new(false), withdrawn }
     }
 }
 
@@ -68,11 +72,21 @@ impl Traffic {
 #[derive(Debug)]
 pub(super) struct Running {
     traffic: Arc<Traffic>,
+    is_answered: AtomicBool,
     /// Has seen all that was withdrawn before the request began, and nothing since.
     withdrawn: watch::Receiver<()>,
 }
 
 impl Running {
+    /// The answer has begun.
+    pub(super) fn answered(&self) {
+        if !self.is_answered.swap(true, Ordering::Relaxed) {
+            let mut count = self.traffic.lock();
+            count.answered += 1;
+            count.since.get_or_insert_with(Instant::now);
+        }
+    }
+
     /// Bytes of a group have come.
     pub(super) fn moved(&self, bytes: u64) {
         self.traffic.lock().sum.bytes += bytes;
@@ -89,7 +103,11 @@ impl Drop for Running {
     fn drop(&mut self) {
         let mut count = self.traffic.lock();
         count.sum.running -= 1;
-        if count.sum.running == 0 {
+        if !*self.is_answered.get_mut() {
+            return;
+        }
+        count.answered -= 1;
+        if count.answered == 0 {
             count.sum = count.sum(Instant::now());
             count.since = None;
         }
@@ -108,6 +126,9 @@ mod tests {
         assert_eq!(traffic.sum(), Carried::default());
         let start = Instant::now();
         let (one, two) = (traffic.begin(), traffic.begin());
+        assert_eq!((traffic.sum().busy, traffic.sum().running), (Duration::ZERO, 2), "in a queue");
+        one.answered();
+        two.answered();
         one.moved(5);
         two.moved(7);
         drop(one);
