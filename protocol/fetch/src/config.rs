@@ -17,7 +17,8 @@ pub struct Config {
     /// What a peer has in flight with us is what it sends in this time. Long enough to hide the
     /// slowest round trip, short enough that the tail is short.
     pub ahead: Duration,
-    /// Requests that a peer has at most; two keep its line busy, more help a fast one.
+    /// Requests that a peer has at most: two that it answers at once, so that one of them has a
+    /// window as wide as the line when the other begins with a narrow one, and one that waits.
     pub max_depth: u32,
     /// A peer that sends nothing for this long loses its requests.
     pub stall: Duration,
@@ -47,11 +48,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_in_flight: 64,
-            max_per_peer: 16,
+            max_per_peer: 24,
             max_request: 16,
             max_ranges: 16,
             ahead: Duration::from_secs(4),
-            max_depth: 4,
+            max_depth: 3,
             stall: Duration::from_secs(15),
             strikes: 2,
             ban: Duration::from_hours(1),

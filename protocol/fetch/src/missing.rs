@@ -155,6 +155,10 @@ impl Missing {
         self.groups.count() == 0
     }
 
+    pub(crate) fn count(&self) -> u32 {
+        self.groups.count()
+    }
+
     pub(crate) fn contains(&self, group: u32) -> bool {
         self.groups.contains(group)
     }

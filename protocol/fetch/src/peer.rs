@@ -11,6 +11,15 @@ use crate::rate::Rate;
 use crate::set::GroupSet;
 use crate::step::RequestId;
 
+/// Groups that slow start allows in flight with a peer that has all, once one has verified: on a long
+/// path a round trip for each of the first would be most of a short fetch. Who has a part gets more
+/// slowly: readers of one seed that ask each other for much at once ask the seed for the same.
+const PROVEN: u32 = 8;
+
+/// Who answers in this time has no queue: a stream is opened and a round trip is over by then, but for
+/// the longest.
+const PROMPT: Duration = Duration::from_millis(500);
+
 /// Names a peer of one fetch. The caller keeps the number for as long as it knows the peer, also
 /// when it goes and comes back: strikes and bans are kept under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +89,8 @@ pub(crate) struct Peer {
     pub(crate) refusals: u32,
     /// Requests that were taken from it before it began with them, since it began with one.
     pub(crate) queue_losses: u32,
+    /// Whether it answered what it was last asked before long.
+    pub(crate) is_prompt: bool,
     /// The last sign of life, or when it was first asked since it was idle.
     pub(crate) alive_at: Duration,
     /// The last group, or when it was first asked since it was idle.
@@ -108,6 +119,7 @@ impl Peer {
             failures: 0,
             refusals: 0,
             queue_losses: 0,
+            is_prompt: false,
             alive_at: Duration::ZERO,
             group_since: Duration::ZERO,
             rate: Rate::default(),
@@ -134,6 +146,27 @@ impl Peer {
         }
     }
 
+    /// Whether it holds all groups.
+    pub(crate) fn has_all(&self) -> bool {
+        matches!(self.holds, Holds::All)
+    }
+
+    /// Whether it has all and nobody has to wait for it.
+    fn has_room(&self) -> bool {
+        self.has_all() && self.is_prompt
+    }
+
+    /// It granted what it was asked so long ago.
+    pub(crate) fn granted_after(&mut self, wait: Duration) {
+        self.queue_losses = 0;
+        self.is_prompt = wait < PROMPT;
+    }
+
+    /// Bytes came.
+    pub(crate) fn brought(&mut self, bytes: u64, now: Duration) {
+        self.rate.arrived(bytes, now, self.has_room());
+    }
+
     /// Groups that it may have in flight: what it sends in the time to be asked ahead, once slow
     /// start has allowed as much.
     pub(crate) fn window(&self, config: &Config) -> u32 {
@@ -152,7 +185,8 @@ impl Peer {
 
     /// It gave proof that it is honest and there.
     pub(crate) fn gave(&mut self, config: &Config) {
-        self.allowance = (self.allowance + 1).min(config.max_per_peer);
+        let least = if !self.proven && self.has_room() { PROVEN } else { 1 };
+        self.allowance = (self.allowance + 1).max(least).min(config.max_per_peer);
         self.proven = true;
         self.snubbed = false;
         self.failures = 0;

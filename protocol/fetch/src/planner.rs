@@ -181,7 +181,7 @@ impl Planner {
             asked.seen = bytes;
             asked.moved_at = Some(now);
             peer.alive_at = now;
-            peer.rate.arrived(new, now);
+            peer.brought(new, now);
         }
     }
 
@@ -190,7 +190,7 @@ impl Planner {
         let Some(asked) = self.requests.get_mut(&request) else { return };
         asked.granted_at = asked.granted_at.or(Some(now));
         if let Some(peer) = self.peers.get_mut(&asked.peer) {
-            peer.queue_losses = 0;
+            peer.granted_after(now.saturating_sub(asked.asked_at));
         }
         let chunks = self.geometry.chunks();
         let granted = |group: u32| {
@@ -227,7 +227,7 @@ impl Planner {
             asked.seen += arrived;
         }
         if let Some(peer) = self.sender(request).and_then(|peer| self.peers.get_mut(&peer)) {
-            peer.rate.arrived(arrived, now);
+            peer.brought(arrived, now);
             peer.alive_at = now;
             peer.group_since = now;
             peer.verified_bytes += if is_new { len } else { 0 };

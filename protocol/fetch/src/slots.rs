@@ -20,7 +20,7 @@ pub const SLOTS: usize = 8;
 /// Slots of one peer at most. While one answer ends the next goes on; of more answers at once a line
 /// that breaks would lose a part each, and a slow reader would hold them all.
 const SLOTS_PER_PEER: usize = 2;
-/// Requests of one peer that may wait; a planner keeps at most four outstanding.
+/// Requests of one peer that may wait; a planner keeps at most three outstanding.
 pub const WAITING_PER_PEER: usize = 8;
 /// Requests that may wait in all.
 pub const WAITING: usize = 256;

@@ -18,11 +18,23 @@ const BEGUN: usize = 16;
 /// Chunks of which something is to be asked at a time, where other readers have parts.
 const OPEN: usize = 4;
 
+/// Towards the end a request has this part of what each peer would get of the rest.
+const PARTS_OF_REST: u32 = 2;
+
 /// A peer this many times slower than the average is not asked for what somebody waits for.
 const TOO_SLOW_TO_HURRY: f64 = 4.0;
 
 /// How often the tail is looked at again while an idle peer could help.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a peer may be asked for so that all who can use it have their share.
+#[derive(Clone, Copy)]
+struct Share {
+    /// Groups in flight.
+    window: u32,
+    /// Groups in a request.
+    request: u32,
+}
 
 impl Planner {
     /// Says what to do now. Call it until it says `Wait`, `Done` or `Stuck`, and after every event.
@@ -121,7 +133,7 @@ impl Planner {
 
     /// The peers that may be asked now and for which there may be something, those to ask first
     /// first: the new, of whom nothing is known yet and little is asked, then the fast.
-    fn by_merit(&self, share: u32, now: Duration) -> Vec<PeerIx> {
+    fn by_merit(&self, share: Share, now: Duration) -> Vec<PeerIx> {
         let has_use = |peer: &Peer| {
             let is_idle = peer.in_flight == 0 || !self.demands.is_empty();
             (is_idle || peer.starved != Some(self.epoch)) && self.room(peer, share) > 0
@@ -137,36 +149,50 @@ impl Planner {
         peers.into_iter().map(|(_, ix)| ix).collect()
     }
 
-    /// The most that each peer may have in flight so that all who can use it have their share.
-    fn share(&self, now: Duration) -> u32 {
+    /// The most that each peer may be asked for so that all who can use it have their share.
+    ///
+    /// Requests shrink with what is left, as in guided self-scheduling (Polychronopoulos and Kuck,
+    /// 1987): what is then moved from one peer to another has not begun. A request that is cut short
+    /// costs what its sender had handed to the connection by then. Where some have parts they are small
+    /// as it is, since groups are asked for by how rare they are.
+    fn share(&self, now: Duration) -> Share {
         let busy = |peer: &&Peer| {
             peer.is_ready(now) && (peer.in_flight > 0 || peer.starved != Some(self.epoch))
         };
         let most = self.config.max_per_peer;
         // Peers by their window; a step takes one group more for each whose window is not full.
         let mut full_at = vec![0; most as usize + 1];
-        let mut n_open = 0;
+        let (mut n_open, mut all_whole) = (0, true);
         for peer in self.peers.values().filter(busy) {
             full_at[peer.window(&self.config) as usize] += 1;
             n_open += 1;
+            all_whole &= peer.has_all();
         }
-        let (mut share, mut sum) = (0, 0);
-        while share < most && sum + n_open <= self.config.max_in_flight {
-            share += 1;
+        let request = match n_open {
+            0 | 1 => self.config.max_request,
+            _ if !all_whole => self.config.max_request,
+            n_peers => (self.missing.count() / (PARTS_OF_REST * n_peers)).max(1),
+        };
+        let (mut window, mut sum) = (0, 0);
+        while window < most && sum + n_open <= self.config.max_in_flight {
+            window += 1;
             sum += n_open;
-            n_open -= full_at[share as usize];
+            n_open -= full_at[window as usize];
         }
-        share.max(1)
+        Share { window: window.max(1), request }
     }
 
     /// Groups that may be asked of a peer in one more request.
-    fn room(&self, peer: &Peer, share: u32) -> u32 {
-        let window = peer.window(&self.config).min(share);
-        let depth = Peer::depth(window, &self.config);
+    fn room(&self, peer: &Peer, share: Share) -> u32 {
+        let window = peer.window(&self.config).min(share.window);
+        let usual = Peer::depth(window, &self.config);
+        let size = window.div_ceil(usual).min(self.config.max_request);
+        // As much in flight, in smaller requests.
+        let depth = if share.request < size { self.config.max_depth } else { usual };
+        let size = size.min(share.request);
         if peer.requests.len() as u32 >= depth {
             return 0;
         }
-        let size = window.div_ceil(depth).min(self.config.max_request);
         let left = self.config.max_in_flight.saturating_sub(self.in_flight);
         window.saturating_sub(peer.in_flight).min(size).min(left)
     }

@@ -30,12 +30,10 @@ fn a_new_peer_gets_one_group_until_one_has_verified_and_then_doubles() {
             200ms a <- 5-6
             300ms a <- 7-10
             300ms a <- 11-14
-            400ms a <- 15-18
-            400ms a <- 19-22
-            400ms a <- 23-26
+            400ms a <- 15-20
+            400ms a <- 21-26
             400ms a <- 27-30
-            500ms a <- 31-34
-            500ms a <- 35-38
+            500ms a <- 31-38
             500ms a <- 39
         "#]],
     );
@@ -354,6 +352,76 @@ fn without_holders_it_is_stuck_and_with_all_groups_done() {
             stuck
             b <- 1
             done
+        "#]],
+    );
+}
+
+#[test]
+fn a_new_peer_that_has_all_and_no_queue_gets_eight_groups_once_one_has_verified() {
+    check(
+        "
+        chunks 40
+        a has all
+        tick 100ms
+        a grants 0
+        tick 100ms
+        a gives all
+        tick 100ms
+        a gives all
+        ",
+        expect![[r#"
+            a <- 0
+            200ms a <- 1-4
+            200ms a <- 5-8
+            300ms a <- 9-14
+            300ms a <- 15-20
+            300ms a <- 21-24
+        "#]],
+    );
+}
+
+#[test]
+fn requests_of_several_peers_get_smaller_towards_the_end() {
+    check(
+        "
+        chunks 40
+        a has all
+        b has all
+        tick 100ms
+        a gives all
+        b gives all
+        tick 100ms
+        a gives all
+        b gives all
+        tick 100ms
+        a gives all
+        b gives all
+        tick 100ms
+        a gives all
+        b gives all
+        ",
+        expect![[r#"
+            a <- 0
+            b <- 1
+            100ms a <- 2
+            100ms a <- 3
+            100ms b <- 4
+            100ms b <- 5
+            200ms a <- 6-7
+            200ms a <- 8-9
+            200ms b <- 10-11
+            200ms b <- 12-13
+            300ms a <- 14-17
+            300ms a <- 18-21
+            300ms b <- 22-25
+            300ms b <- 26-28
+            300ms b <- 29
+            400ms a <- 30-31
+            400ms a <- 32-33
+            400ms a <- 34
+            400ms b <- 35
+            400ms b <- 36
+            400ms b <- 37
         "#]],
     );
 }

@@ -50,13 +50,11 @@ fn a_peer_that_turns_liar_begins_anew_and_loses_all_its_requests() {
             100ms a <- 5-6
             100ms a <- 7-10
             100ms a <- 11-14
-            100ms a <- 15-18
-            100ms a <- 19-22
-            100ms a <- 23-26
+            100ms a <- 15-20
+            100ms a <- 21-26
             100ms a <- 27-30
             100ms a first
-            100ms a -x 19-22
-            100ms a -x 23-26
+            100ms a -x 21-26
             100ms a -x 27-30
             100ms a <- 15
         "#]],

@@ -120,8 +120,10 @@ fn a_peer_that_lost_its_first_group_is_not_given_the_end_of_another() {
         a gives 4-7
         tick 700ms
         a gives 8-14
-        tick 600ms
-        a gives 15-20
+        tick 900ms
+        a gives all
+        a gives all
+        a gives 21
         c has 1
         ?
         ",
@@ -133,12 +135,18 @@ fn a_peer_that_lost_its_first_group_is_not_given_the_end_of_another() {
             400ms a <- 4-5
             400ms a <- 6-7
             800ms a <- 8-11
-            800ms a <- 12-15
-            1.5s a <- 16-20
-            1.5s a <- 21-23
-            2.1s b -x 1
-            2.1s c <- 1
-            2.1s wait 1s
+            800ms a <- 12-14
+            800ms a <- 15
+            1.5s a <- 16-17
+            1.5s a <- 18
+            2.4s a <- 19
+            2.4s a <- 20
+            2.4s a <- 21
+            2.4s a <- 22
+            2.4s a <- 23
+            2.4s b -x 1
+            2.4s c <- 1
+            2.4s wait 1s
         "#]],
     );
 }
