@@ -112,7 +112,9 @@ impl Offer {
             if !now.is_offered() || !now.written.contains(group) {
                 return Err(ReadError::NotHeld);
             }
-            now.files[place.file as usize].storage.is_ours() && now.checked.contains(group)
+            // Of what is damaged its owner may be putting right what is wrong.
+            let is_ours = now.files[place.file as usize].storage.is_ours();
+            is_ours && now.state != State::Damaged && now.checked.contains(group)
         };
         let start = buf.len();
         let result = self.read(at, place, group, trusted, buf);
@@ -171,12 +173,16 @@ impl Store {
             Some(live) => Some(live),
             None => self.live(id)?,
         };
-        if let Some(live) = live.filter(|live| live.lock().is_offered()) {
-            return Ok(Some(Offer { store: self.clone(), id: *id, live, part: None }));
+        let own = live.filter(|live| live.lock().is_offered());
+        let own = own.map(|live| Offer { store: self.clone(), id: *id, live, part: None });
+        if own.as_ref().is_some_and(|own| own.live.lock().state != State::Damaged) {
+            return Ok(own);
         }
         // A file of a tree; whole trees come first.
         let holders = self.inner.index.read(|txn| rows::models_with_file(txn, id))?;
-        for model in holders.iter().filter(|model| is_offered(model) && model.id != *id) {
+        let is_better = |model: &&ModelRow| own.is_none() || model.state == State::Whole;
+        let trees = holders.iter().filter(|model| is_offered(model) && model.id != *id);
+        for model in trees.filter(is_better) {
             let Some(live) = self.live(&model.id)? else { continue };
             let file = live.lock().files.iter().position(|file| file.block == *id);
             let Some(file) = file else { continue };
@@ -189,7 +195,7 @@ impl Store {
             let part = Some(Arc::new((geometry, positions)));
             return Ok(Some(Offer { store: self.clone(), id: *id, live, part }));
         }
-        Ok(None)
+        Ok(own)
     }
 
     /// What peers may read of some model that has a chunk; one that has all of it, if there is one.

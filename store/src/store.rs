@@ -257,6 +257,9 @@ impl Store {
         let _one = guard(&live.checkpointing);
         let (state, bitmap) = {
             let mut now = live.lock();
+            if now.gone {
+                return Ok(());
+            }
             now.lose(groups.iter().copied());
             if now.state != State::Partial {
                 now.state = State::Damaged;

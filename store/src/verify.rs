@@ -1,14 +1,16 @@
 //! A look at every byte of a model.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use hive_protocol::{BlockId, TreePath};
+use hive_protocol::{Bitfield, BlockId, TreePath};
 
 use crate::disk::{DiskError, failed, read_at};
+use crate::fingerprint::Fingerprint;
 use crate::hash::Sha;
-use crate::index::{IndexError, rows};
-use crate::live::{Access, Live, Place};
+use crate::index::IndexError;
+use crate::index::rows::{self, FileRow};
+use crate::live::{Live, Place};
 use crate::model::{Progress, State};
 use crate::store::{Store, guard};
 
@@ -40,13 +42,24 @@ pub struct VerifyReport {
 #[derive(Default)]
 struct Look {
     report: VerifyReport,
+    /// What each file was when its hashing began.
+    seen: BTreeMap<u32, Fingerprint>,
     /// Groups that are wrong at some place.
     wrong: BTreeSet<u32>,
+    /// Those of them that counted until now.
+    lost: BTreeSet<u32>,
     /// Groups that did not count any more and are right at some place.
     back: BTreeSet<u32>,
 }
 
 impl Look {
+    fn wrong(&mut self, group: u32, counted: bool) {
+        self.wrong.insert(group);
+        if counted {
+            self.lost.insert(group);
+        }
+    }
+
     fn damaged(&mut self, damage: Damage) {
         match self.report.damaged.last_mut() {
             Some(last)
@@ -98,63 +111,110 @@ impl Store {
         for file in 0..n_files {
             self.verify_file(&live, file, &mut look, progress)?;
         }
-        let Look { mut report, wrong, back } = look;
-        // A chunk may stand in several places.
-        let back: Vec<u32> = back.difference(&wrong).copied().collect();
-        report.is_back = self.regain(&live, &back, report.damaged.is_empty())?;
-        if let Some(first) = report.damaged.first() {
-            let is_known = {
-                let now = live.lock();
-                let was_lost = !wrong.iter().any(|&group| now.durable.contains(group));
-                now.state == State::Damaged && was_lost
-            };
-            if !is_known {
-                let reason = format!("{} at {}: {}", first.path, first.offset, first.reason);
-                let groups: Vec<u32> = wrong.into_iter().collect();
-                self.quarantine(&live, &groups, &reason)?;
-            }
+        let reason = look.report.damaged.first();
+        let reason =
+            reason.map(|first| format!("{} at {}: {}", first.path, first.offset, first.reason));
+        let lost: Vec<u32> = look.lost.iter().copied().collect();
+        let state = live.lock().state;
+        if let Some(reason) = &reason
+            && (!lost.is_empty() || state == State::Whole)
+        {
+            self.quarantine(&live, &lost, reason)?;
         }
-        Ok(report)
+        look.report.is_back = self.regain(&live, &look, reason)?;
+        // It may have been found in the meantime, by who read it for a peer.
+        let now = live.lock();
+        if let (State::Damaged, [], Some(first)) =
+            (now.state, look.report.damaged.as_slice(), now.files.first())
+        {
+            let reason = now.reason.clone().unwrap_or_default();
+            let damage = Damage { path: first.path.clone(), offset: 0, len: 0, reason };
+            look.report.damaged.push(damage);
+        }
+        drop(now);
+        Ok(look.report)
     }
 
     /// Counts groups of a damaged model again that are what they should be: their owner put them
-    /// back, or their disk is there again. If nothing is wrong with it any more, it is whole. Says
-    /// whether it became so.
-    fn regain(&self, live: &Live, groups: &[u32], all_right: bool) -> Result<bool, VerifyError> {
+    /// back, or their disk is there again. If nothing is wrong with it any more, it is whole; else the
+    /// reason is what is. Says whether it became whole.
+    fn regain(
+        &self,
+        live: &Live,
+        look: &Look,
+        reason: Option<String>,
+    ) -> Result<bool, VerifyError> {
+        // Nobody fetches, adds or removes it meanwhile.
+        let Some(_claim) = self.claim(live.id) else { return Ok(false) };
         let _one = guard(&live.checkpointing);
-        let mut bits = {
+        let (mut bits, files) = {
             let now = live.lock();
-            if now.state != State::Damaged || (groups.is_empty() && !all_right) {
+            if now.state != State::Damaged || now.gone {
                 return Ok(false);
             }
-            now.durable.clone()
+            (now.durable.clone(), now.files.clone())
         };
-        let places = groups.iter().flat_map(|&group| &live.places[live.locate(group).0]);
-        let files: BTreeSet<u32> = places.map(|place| place.file).collect();
-        // What was put back may be on its way to the disk. Windows syncs only who may write.
-        for file in files.into_iter().filter(|_| cfg!(unix)) {
-            let (open, path) = live.handle(file, Access::Read)?;
-            self.inner.disk.sync(&open, &path)?;
+        live.close();
+        let mut changed = BTreeSet::new();
+        for (at, row) in (0..).zip(&files) {
+            if !self.is_settled(live, at, row, look.seen.get(&at))? {
+                changed.insert(at);
+            }
         }
-        for &group in groups {
+        let is_same = |group: &u32| {
+            let places = &live.places[live.locate(*group).0];
+            places.iter().all(|place| !changed.contains(&place.file))
+        };
+        let back: Vec<u32> = look.back.difference(&look.wrong).copied().filter(is_same).collect();
+        let is_whole = reason.is_none() && changed.is_empty();
+        if back.is_empty() && !is_whole {
+            return Ok(false);
+        }
+        for &group in &back {
             bits.insert(group);
         }
-        let is_whole = all_right && bits.is_full();
-        let (id, bitmap) = (live.id, bits.to_bytes());
+        let is_whole = is_whole && bits.is_full();
+        let state = if is_whole { State::Whole } else { State::Damaged };
+        let reason = reason.filter(|_| !is_whole);
+        let (id, bitmap, why) = (live.id, bits.to_bytes(), reason.clone());
         self.inner.index.write(move |txn| {
             rows::put_bits(txn, &id, &bitmap)?;
-            if is_whole { rows::set_state(txn, &id, State::Whole, None) } else { Ok(()) }
+            rows::set_state(txn, &id, state, why.as_deref())
         })?;
         let mut now = live.lock();
-        for &group in groups {
+        for &group in &back {
             now.written.insert(group);
             now.durable.insert(group);
         }
+        now.checked = Bitfield::empty(now.checked.len());
         now.version += 1;
-        if is_whole {
-            (now.state, now.reason) = (State::Whole, None);
-        }
+        (now.state, now.reason) = (state, reason);
         Ok(is_whole)
+    }
+
+    /// Whether a file still is the one that was hashed, and stays so when the power fails. What is not
+    /// ours is hashed again anyway when it is used.
+    fn is_settled(
+        &self,
+        live: &Live,
+        at: u32,
+        row: &FileRow,
+        seen: Option<&Fingerprint>,
+    ) -> Result<bool, VerifyError> {
+        let path = live.lock().path(at);
+        let Ok(open) = std::fs::File::open(&path) else { return Ok(false) };
+        let print = Fingerprint::of(&open.metadata().map_err(failed("look at", &path))?);
+        if seen != Some(&print) {
+            return Ok(false);
+        }
+        // Windows syncs only who may write.
+        if row.storage.is_ours() && cfg!(unix) {
+            self.inner.disk.sync(&open, &path)?;
+            if let Some(dir) = path.parent() {
+                self.inner.disk.sync_dir(dir)?;
+            }
+        }
+        Ok(true)
     }
 
     fn verify_file(
@@ -177,12 +237,17 @@ impl Store {
                 let places = live.places.iter().zip(live.geometry.chunks());
                 let hit =
                     places.filter(|(places, _)| places.iter().any(|place| place.file == file));
-                look.wrong.extend(hit.flat_map(|(_, chunk)| chunk.groups()));
+                let durable = live.lock().durable.clone();
+                for group in hit.flat_map(|(_, chunk)| chunk.groups()) {
+                    look.wrong(group, durable.contains(group));
+                }
                 return Ok(());
             }
         };
+        let metadata = open.metadata().map_err(failed("look at", &path))?;
+        look.seen.insert(file, Fingerprint::of(&metadata));
         if state != State::Partial {
-            let len = open.metadata().map_err(failed("look at", &path))?.len();
+            let len = metadata.len();
             if len > row.size {
                 let past = "bytes past the end".to_owned();
                 look.damaged(damage(row.size, len - row.size, past));
@@ -217,7 +282,7 @@ impl Store {
                 };
                 if let Some(reason) = reason {
                     look.damaged(damage(offset, len, reason));
-                    look.wrong.insert(group);
+                    look.wrong(group, !was_lost);
                 } else if was_lost {
                     look.back.insert(group);
                 }

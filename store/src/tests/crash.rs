@@ -268,6 +268,39 @@ fn power_may_fail_at_any_effect_of_a_repair() {
     }
 }
 
+#[test]
+fn power_may_fail_at_any_effect_of_taking_back_what_is_right_again() {
+    let original = original();
+    let prepare = || {
+        let bench = Bench::new();
+        let store = bench.open();
+        let path = original.fetch(&store);
+        super::fetching::flip(&path.join("a/y"), 3);
+        assert_eq!(store.verify(&original.id(), &mut go_on).unwrap().damaged.len(), 1);
+        super::fetching::flip(&path.join("a/y"), 3);
+        bench
+    };
+    let counted = {
+        let (bench, faults) = (prepare(), Arc::new(Faults::none()));
+        let store = bench.open_on(faulty(&faults)).unwrap();
+        assert!(store.verify(&original.id(), &mut go_on).unwrap().is_back);
+        faults.n_effects()
+    };
+    for at in 0..counted {
+        let bench = prepare();
+        let faults = Arc::new(Faults::new(at, Fault::Death));
+        if let Ok(store) = bench.open_on(faulty(&faults)) {
+            let told = store.verify(&original.id(), &mut go_on);
+            assert!(told.is_err(), "it died at {at}: {told:?}");
+        }
+        assert_eq!(faults.n_injected(), 1);
+        faults.cut_power();
+        let store = bench.open();
+        assert_index_is_true(&store, &original, &format!("died at effect {at} of {counted}"));
+        original.assert_is_at(&store.get(&original.id()).unwrap().unwrap().path);
+    }
+}
+
 /// Once the connections that only read were closed last: they cannot bring the log into the index,
 /// and whoever then copied or damaged `index.sqlite` alone had next to nothing in it.
 #[test]

@@ -107,6 +107,56 @@ fn what_is_right_again_counts_again() {
     store.open_verified(&original.id(), None).unwrap();
 }
 
+/// As `cp` and most tools put a file right: another one takes its place.
+#[test]
+fn a_file_that_was_replaced_by_a_good_one_is_served_again() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let original = Original::file("m", noise("m", 2 * MIB));
+    let path = original.fetch(&store);
+    flip(&path, 5);
+    assert_eq!(verify(&store, &original.id()).damaged.len(), 1);
+    let offer = store.offer(&original.id()).unwrap().unwrap();
+    let chunk = offer.geometry().chunks()[0];
+    let mut buf = Vec::new();
+    offer.read_group(&chunk.id, chunk.size, 1, &mut buf).unwrap();
+    let good = bench.file("good", &original.files[0].1);
+    std::fs::rename(good, &path).unwrap();
+    assert!(verify(&store, &original.id()).is_back);
+    offer.read_group(&chunk.id, chunk.size, 0, &mut buf).unwrap();
+    assert_eq!(store.get(&original.id()).unwrap().unwrap().state, State::Whole);
+}
+
+#[test]
+fn while_it_is_fetched_nothing_of_a_model_is_taken_back() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let original = Original::file("m", noise("m", 2 * MIB));
+    let path = original.fetch(&store);
+    flip(&path, 5);
+    verify(&store, &original.id());
+    flip(&path, 5);
+    let claim = store.claim(original.id()).unwrap();
+    let report = verify(&store, &original.id());
+    assert!(!report.is_back);
+    assert_eq!(report.damaged.len(), 1, "it is still damaged: {report:?}");
+    drop(claim);
+    assert!(verify(&store, &original.id()).is_back);
+}
+
+#[test]
+fn a_damaged_file_does_not_hide_a_whole_tree_that_has_it() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let bytes = noise("m", 2 * MIB);
+    let file = Original::file("m", bytes.clone());
+    let path = file.fetch(&store);
+    Original::tree("t", &[("x", bytes)]).fetch(&store);
+    flip(&path, 5);
+    assert_eq!(verify(&store, &file.id()).damaged.len(), 1);
+    assert!(store.offer(&file.id()).unwrap().unwrap().have().is_full());
+}
+
 #[test]
 fn bytes_past_the_end_that_are_gone_leave_no_damage() {
     let bench = Bench::new();
