@@ -112,6 +112,7 @@ impl Transfer {
     }
 
     async fn transfer(&self) -> Result<(), Stop> {
+        self.prove().await?;
         let chunks = self.partial.geometry().chunks();
         let range = |asked: &Asked| Range {
             chunk: chunks[asked.chunk].id,
@@ -121,10 +122,7 @@ impl Transfer {
         };
         let mut asked = self.asked.clone();
         let request = ChunkRequest::new(self.model, asked.iter().map(range).collect());
-        // Group hashes, if they are not here, take a round trip of their own: it is the same one.
-        let (proved, opened) = tokio::join!(self.prove(), self.open(request));
-        proved?;
-        let (mut events, mut spending) = opened?;
+        let (mut events, mut spending) = self.open(request).await?;
         let writes = Arc::new(Semaphore::new(WRITES));
         // Of a group that is not whole yet; it is counted with what came before.
         let (mut received, mut part) = (0, 0);
