@@ -299,12 +299,17 @@ impl<'a> Driver<'a> {
                 self.planner.ended(request, End::Failed, now);
                 if let Some(peer) = peer {
                     self.on_fault(peer, &reason);
+                    self.ask_have(peer);
                 }
             }
             Note::OnlyRelayed { request, offered } => self.on_only_relayed(request, offered).await,
             Note::Ended { request, end } => {
-                self.requests.remove(&request);
+                let peer = self.requests.remove(&request).map(|(peer, ..)| peer);
                 self.planner.ended(request, end, now);
+                // Some of what it had is damaged now, or all of it is gone.
+                if let (End::NotHeld, Some(peer)) = (end, peer) {
+                    self.ask_have(peer);
+                }
             }
         }
         Ok(())
