@@ -19,8 +19,8 @@ const ENOUGH: u64 = 4 << 20;
 const TRIAL: Duration = Duration::from_secs(2);
 /// … or when it has been busy for [`WARM`] and brings less than this share of the other, …
 const WORSE: f64 = 0.5;
-/// … or has not answered for so long, …
-const SILENT: Duration = Duration::from_secs(4);
+/// … or has not answered while the other brought so much, which is more than was asked of that before, …
+const SURPASSED: u64 = 32 << 20;
 /// … or after this time, whatever it brought.
 const TRIAL_MAX: Duration = Duration::from_secs(15);
 /// How much more a rival has to bring: less is chance, and a change costs a slow start.
@@ -130,7 +130,10 @@ impl Choice {
             return None;
         }
         let gain = trial.gain(main, rival);
-        self.end_trial(both, gain, now).withdrawn
+        let ended = self.end_trial(both, gain, now);
+        // Nothing else is left, and the other is free.
+        let is_last = main.running == 0 && gain < WORSE;
+        ended.withdrawn.or(is_last.then_some(both[1]))
     }
 
     /// Says what carries from now on, of two of which the second brings `gain` times as much.
@@ -152,7 +155,8 @@ impl Trial {
         let elapsed = now.saturating_sub(self.since);
         let busy = rival.busy.saturating_sub(self.before[1].busy);
         let lost = busy >= WARM && self.gain(main, rival) < WORSE;
-        let silent = busy.is_zero() && elapsed >= SILENT;
+        let brought = main.bytes.saturating_sub(self.before[0].bytes);
+        let silent = busy.is_zero() && brought >= SURPASSED;
         lost || silent || (bytes >= ENOUGH && elapsed >= TRIAL) || elapsed >= TRIAL_MAX
     }
 
@@ -287,6 +291,7 @@ mod tests {
         while line.run(1, |_| 10_000_000).iter().all(|pick| *pick == Tcp) {}
         // What is left is with the rival, and it brings little.
         let mut looks = Vec::new();
+        line.sums[0].1.running = 0;
         for _ in 0..30 {
             line.now += Duration::from_millis(100);
             line.sums[1].1.busy += Duration::from_millis(100);
@@ -311,6 +316,52 @@ mod tests {
         line.now += Duration::from_secs(3);
         assert_eq!(line.choice.look(&line.sums, line.now), None);
         assert!(!line.choice.is_trying());
+    }
+
+    #[test]
+    fn a_trial_is_for_a_group_and_one_at_a_time() {
+        let mut line = Line::new(&[Tcp, Quic]);
+        while line.run(1, |_| 10_000_000).iter().all(|pick| *pick == Tcp) {}
+        line.sums[1].1.running = 0;
+        let pick = line.choice.pick(&line.sums, line.now).unwrap();
+        assert_eq!((pick.kind, pick.is_trial), (Quic, true));
+        line.sums[1].1.running = 1;
+        let pick = line.choice.pick(&line.sums, line.now).unwrap();
+        assert_eq!((pick.kind, pick.is_trial), (Tcp, false));
+    }
+
+    /// What it has of a group would be lost, and it is about as soon there as it would be elsewhere.
+    #[test]
+    fn who_loses_may_end_what_it_has_unless_it_is_hopeless_or_all_that_is_awaited() {
+        for (share, main_is_idle, withdrawn) in
+            [(0.3, false, None), (0.05, false, Some(Quic)), (0.3, true, Some(Quic))]
+        {
+            let mut line = Line::new(&[Tcp, Quic]);
+            while line.run(1, |_| 10_000_000).iter().all(|pick| *pick == Tcp) {}
+            let before = line.choice.trial.as_ref().unwrap().before;
+            for ((kind, sum), before) in line.sums.iter_mut().zip(before) {
+                let rate = if *kind == Quic { 1e7 * share } else { 1e7 };
+                sum.busy = before.busy + Duration::from_secs(3);
+                sum.bytes = before.bytes + (3.0 * rate) as u64;
+                sum.running = u32::from(*kind == Quic || !main_is_idle);
+            }
+            line.now += Duration::from_secs(3);
+            assert_eq!(line.choice.look(&line.sums, line.now), withdrawn, "{share} {main_is_idle}");
+        }
+    }
+
+    /// It may be in a queue at the peer, so that time alone says nothing.
+    #[test]
+    fn who_does_not_answer_is_given_up_once_the_other_brought_what_was_asked_later() {
+        let mut line = Line::new(&[Tcp, Quic]);
+        while line.run(1, |_| 10_000_000).iter().all(|pick| *pick == Tcp) {}
+        let before = line.choice.trial.as_ref().unwrap().before[1];
+        line.sums[1].1 = Carried { running: 1, ..before };
+        line.now += Duration::from_secs(10);
+        assert_eq!(line.choice.look(&line.sums, line.now), None);
+        line.sums[0].1.bytes += SURPASSED;
+        line.sums[0].1.busy += Duration::from_secs(10);
+        assert_eq!(line.choice.look(&line.sums, line.now), Some(Quic));
     }
 
     #[test]

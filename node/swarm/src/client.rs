@@ -161,6 +161,7 @@ impl Client {
     /// Asks a peer for groups, connecting first if need be, over the connection that suits bulk
     /// best. Whoever does not take events slows the sender down; dropping the receiver resets the
     /// stream.
+    ///
     /// Of a connection that is only tried the first group is asked, and so no more granted.
     ///
     /// Where there is nothing but a relay, it waits some seconds for a hole to be punched. Then it

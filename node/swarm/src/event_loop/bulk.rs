@@ -98,13 +98,18 @@ impl EventLoop {
             of_loser.for_each(|(.., connection)| exchange.withdraw(*connection));
         }
 
-        let Fetch { mut request, events, reply, .. } = fetch;
-        if pick.is_some_and(|pick| pick.is_trial)
-            && let Some(first) = request.ranges.first()
-        {
-            // What is not granted is asked again elsewhere.
-            request.ranges = vec![Range { n: 1, ..*first }];
-        }
+        let Fetch { request, events, reply, .. } = fetch;
+        let tried = pick.filter(|pick| pick.is_trial).map(|pick| pick.kind);
+        let ask_of = |kind: TransportKind| {
+            let mut request = request.clone();
+            if Some(kind) == tried
+                && let Some(first) = request.ranges.first()
+            {
+                // What is not granted is asked again elsewhere.
+                request.ranges = vec![Range { n: 1, ..*first }];
+            }
+            request
+        };
         let mut error = if connections.is_empty() && exchange.connections(&peer).next().is_some() {
             let offered = exchange.connections(&peer).filter_map(|info| info.relay);
             let offered = offered.into_iter().any(|relay| self.relays.allows_bulk(&relay));
@@ -112,8 +117,8 @@ impl EventLoop {
         } else {
             FetchError::Dial(DialError::NoAddress { peer: Peer(peer) })
         };
-        let asked = connections.into_iter().any(|(.., connection)| {
-            match exchange.request(connection, request.clone(), events.clone()) {
+        let asked = connections.into_iter().any(|(_, kind, connection)| {
+            match exchange.request(connection, ask_of(kind), events.clone()) {
                 Ok(()) => return true,
                 Err(RequestError::Full) => error = FetchError::TooMany,
                 // It is closing; the next.

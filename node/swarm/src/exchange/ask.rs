@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
-use hive_protocol::chunk_message::{ChunkRequest, ChunkResponse};
+use hive_protocol::chunk_message::{ChunkRequest, ChunkResponse, Status};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
@@ -87,7 +87,10 @@ impl Ask {
         if !response.answers(&self.request) {
             return Err(Failure::NotAsked);
         }
-        self.running.answered();
+        // A refusal says nothing of the line.
+        if response.status == Status::Ok {
+            self.running.answered();
+        }
         let ranges = response.ranges.clone();
         self.tell(ExchangeEvent::Header(response)).await;
 

@@ -129,6 +129,8 @@ mod tests {
         assert_eq!((traffic.sum().busy, traffic.sum().running), (Duration::ZERO, 2), "in a queue");
         one.answered();
         two.answered();
+        let counts = (0..100_000_000).any(|_| !traffic.sum().busy.is_zero());
+        assert!(counts, "what is answered takes time");
         one.moved(5);
         two.moved(7);
         drop(one);
