@@ -185,7 +185,8 @@ impl Peer {
 
     /// It gave proof that it is honest and there.
     pub(crate) fn gave(&mut self, config: &Config) {
-        let least = if !self.proven && self.has_room() { PROVEN } else { 1 };
+        let is_new = !self.proven && self.strikes == 0;
+        let least = if is_new && self.has_room() { PROVEN } else { 1 };
         self.allowance = (self.allowance + 1).max(least).min(config.max_per_peer);
         self.proven = true;
         self.snubbed = false;

@@ -8,8 +8,8 @@ use hive_protocol::limits::GROUP_LEN;
 const PERIOD: Duration = Duration::from_millis(500);
 /// Weight of a new measurement: the last three make two thirds of the estimate.
 const WEIGHT: f64 = 0.3;
-/// Of the first measurements of a peer that has all a better one counts alone: the line's slow start
-/// goes on, and the mean with what was before would hold it up.
+/// Of so many first measurements of a line that starts steeply a better one counts alone: its slow
+/// start goes on, and the mean with what was before would hold it up.
 const SLOW_START: u8 = 3;
 
 /// Bytes per second of the time in which something was asked of a peer.
@@ -29,8 +29,8 @@ impl Rate {
         self.bytes = 0;
     }
 
-    /// Bytes came, of a peer that `has_all` or a part.
-    pub(crate) fn arrived(&mut self, bytes: u64, now: Duration, has_all: bool) {
+    /// Bytes came; `is_steep` if a better measurement of the first counts alone.
+    pub(crate) fn arrived(&mut self, bytes: u64, now: Duration, is_steep: bool) {
         self.bytes += bytes;
         let elapsed = now.saturating_sub(self.since);
         let first = self.estimate.is_none() && self.bytes >= GROUP_LEN;
@@ -38,7 +38,7 @@ impl Rate {
             return;
         }
         let measured = self.bytes as f64 / elapsed.as_secs_f64().max(1e-3);
-        let is_start = has_all && self.n < SLOW_START;
+        let is_start = is_steep && self.n < SLOW_START;
         self.estimate = Some(match self.estimate {
             Some(old) if !is_start || measured < old => old + WEIGHT * (measured - old),
             _ => measured,

@@ -88,6 +88,9 @@ impl Planner {
                 self.ask(ix, groups, now);
                 return;
             }
+            // What is left to help with is what others have: of that it takes a full share.
+            let all = Share { request: self.config.max_request, ..share };
+            let room = self.room(&self.peers[&ix], all);
             if self.peers[&ix].in_flight == 0 && self.help(ix, room, average, &mut busy, now) {
                 return;
             }
@@ -187,7 +190,7 @@ impl Planner {
         let window = peer.window(&self.config).min(share.window);
         let usual = Peer::depth(window, &self.config);
         let size = window.div_ceil(usual).min(self.config.max_request);
-        // As much in flight, in smaller requests.
+        // In smaller requests, of which one more waits.
         let depth = if share.request < size { self.config.max_depth } else { usual };
         let size = size.min(share.request);
         if peer.requests.len() as u32 >= depth {
