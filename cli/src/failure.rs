@@ -34,17 +34,14 @@ pub(crate) fn describe(error: &anyhow::Error) -> HiveError {
     let mut described = HiveError { kind: ErrorKind::Failed, messages: Vec::new(), hint: None };
     let mut kind = None;
     for cause in error.chain() {
-        match cause.downcast_ref::<HiveError>() {
-            Some(told) => {
-                kind = kind.or(Some(told.kind));
-                described.hint = described.hint.or_else(|| told.hint.clone());
-                described.messages.extend(told.messages.iter().cloned());
-            }
-            None => {
-                let told = cause.downcast_ref::<io::Error>().map(self::kind);
-                kind = kind.or(told.filter(|kind| *kind != ErrorKind::Failed));
-                described.messages.push(cause.to_string());
-            }
+        if let Some(told) = cause.downcast_ref::<HiveError>() {
+            kind = kind.or(Some(told.kind));
+            described.hint = described.hint.or_else(|| told.hint.clone());
+            described.messages.extend(told.messages.iter().cloned());
+        } else {
+            let told = cause.downcast_ref::<io::Error>().map(self::kind);
+            kind = kind.or(told.filter(|kind| *kind != ErrorKind::Failed));
+            described.messages.push(cause.to_string());
         }
     }
     described.kind = kind.unwrap_or(ErrorKind::Failed);

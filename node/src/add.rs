@@ -63,7 +63,7 @@ impl Local {
                     .set_meta(&license_key(&added.id), license.as_bytes())
                     .map_err(|error| errors::store("cannot keep the licence", &error))?;
             }
-            let notes = notes(&store, &added)?;
+            let notes = notes(&store, &added);
             Ok((added, notes))
         })
         .await?;
@@ -81,10 +81,9 @@ impl Local {
 
 /// What whoever added it may not have meant: hidden files that are part of it, what is not, and files
 /// that say they are models and cannot be run.
-fn notes(store: &store::Store, added: &store::Added) -> Result<Vec<String>> {
-    let files = store.files(&added.id).map_err(|error| {
-        errors::store(format!("cannot look at `{}`, which was added", added.name), &error)
-    })?;
+fn notes(store: &store::Store, added: &store::Added) -> Vec<String> {
+    // It is added, whatever can be said of it.
+    let files = store.files(&added.id).unwrap_or_default();
     let mut notes = Vec::new();
     let mut list = |paths: Vec<String>, what: &str| match paths.as_slice() {
         [] => {}
@@ -106,7 +105,7 @@ fn notes(store: &store::Store, added: &store::Added) -> Result<Vec<String>> {
             notes.push(format!("`{}` cannot be run: {fault}", file.path));
         }
     }
-    Ok(notes)
+    notes
 }
 
 pub(crate) fn parse_name(text: &str) -> Result<Name> {

@@ -1,7 +1,7 @@
 //! What a file says of itself, read from its header: the part of a card that nobody has to believe.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek as _};
 
 use hive_protocol::gguf;
 use hive_protocol::safetensors;
@@ -41,6 +41,15 @@ pub(crate) fn describe(file: &mut File, len: u64) -> std::io::Result<Description
 /// Why a file that says it is GGUF cannot be run: its header is none, or what the header names is not
 /// all there.
 pub(crate) fn fault(file: &mut File, len: u64) -> std::io::Result<Option<String>> {
+    let mut magic = [0; gguf::MAGIC.len()];
+    if len < magic.len() as u64 {
+        return Ok(None);
+    }
+    file.read_exact(&mut magic)?;
+    if magic != gguf::MAGIC {
+        return Ok(None);
+    }
+    file.rewind()?;
     let header = match head(file, len)? {
         Head::Gguf(Ok(header)) => header,
         Head::Gguf(Err(error)) => return Ok(Some(error.to_string())),
