@@ -14,6 +14,7 @@ use crate::{AddOptions, Added, Fetching, Options, Partial, Progress, Store, Visi
 
 mod arriving;
 mod crash;
+mod damage;
 mod direct;
 mod fetching;
 mod holding;

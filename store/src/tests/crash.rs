@@ -235,18 +235,21 @@ fn power_may_fail_at_any_effect_of_an_add() {
     }
 }
 
+/// A store with a model of which a bit has flipped and that knows so; and the file that it is in.
+fn damaged(original: &Original) -> (Bench, PathBuf) {
+    let bench = Bench::new();
+    let store = bench.open();
+    let file = original.fetch(&store).join("a/y");
+    super::fetching::flip(&file, 3);
+    assert_eq!(store.verify(&original.id(), &mut go_on).unwrap().damaged.len(), 1);
+    (bench, file)
+}
+
 /// Repair renames a damaged model back and forth; no crash on that way loses the good groups.
 #[test]
 fn power_may_fail_at_any_effect_of_a_repair() {
     let original = original();
-    let prepare = || {
-        let bench = Bench::new();
-        let store = bench.open();
-        let path = original.fetch(&store);
-        super::fetching::flip(&path.join("a/y"), 3);
-        assert_eq!(store.verify(&original.id(), &mut go_on).unwrap().damaged.len(), 1);
-        bench
-    };
+    let prepare = || damaged(&original).0;
     let counted = {
         let (bench, faults) = (prepare(), Arc::new(Faults::none()));
         fetch(&bench.open_on(faulty(&faults)).unwrap(), &original).unwrap();
@@ -272,12 +275,8 @@ fn power_may_fail_at_any_effect_of_a_repair() {
 fn power_may_fail_at_any_effect_of_taking_back_what_is_right_again() {
     let original = original();
     let prepare = || {
-        let bench = Bench::new();
-        let store = bench.open();
-        let path = original.fetch(&store);
-        super::fetching::flip(&path.join("a/y"), 3);
-        assert_eq!(store.verify(&original.id(), &mut go_on).unwrap().damaged.len(), 1);
-        super::fetching::flip(&path.join("a/y"), 3);
+        let (bench, file) = damaged(&original);
+        super::fetching::flip(&file, 3);
         bench
     };
     let counted = {
